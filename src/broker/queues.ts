@@ -1,0 +1,114 @@
+import { type JobsOptions, Queue, type RepeatStrategy } from 'bullmq';
+import { RondoError } from '../errors.js';
+import type { JobDefinition } from '../jobs/define-job.js';
+import type { Emit } from '../jobs/events.js';
+import type { NextTick } from '../jobs/schedule.js';
+import { connect, disconnect, type Profile, type ReachableRedis, type RedisClient } from './connection.js';
+import { createRepeatStrategy } from './repeat.js';
+
+/** What of Redis a process uses: one connection, the keys under one prefix, a queue per job. */
+export interface Broker {
+  readonly client: RedisClient;
+  readonly keys: Keys;
+  readonly repeatStrategy: RepeatStrategy;
+  queue(job: string): Queue;
+  /** Closes the queues and the connection. */
+  close(): Promise<void>;
+}
+
+/** What belongs to one job shares the job's hash slot; what is about the whole has a slot of its own. */
+export interface Keys {
+  /** The prefix that BullMQ puts before a queue's name and keys. */
+  queuePrefix(job: string): string;
+  /** Hash: schedule id to what is wanted of it. */
+  readonly schedules: string;
+  /** One lead for each app: teams that share a store keep their own schedules in line. */
+  producerLease(app: string): string;
+  readonly storeVersion: string;
+}
+
+/** Raised when the layout of our own keys changes in a way that an older program would misread. */
+const storeVersion = 1;
+
+export interface BrokerInput {
+  readonly redis: ReachableRedis;
+  readonly profile: Profile;
+  readonly prefix: string;
+  /** The rule of a schedule whose times are computed by code, where this process knows it. */
+  readonly ruleOf: (schedule: string) => NextTick | undefined;
+  readonly emit: Emit;
+}
+
+/**
+ * Connects, and marks the store with our version.
+ *
+ * @throws RondoError `redis-unreachable`, or `store-newer` where a newer release has marked it
+ */
+export async function openBroker({ redis, profile, prefix, ruleOf, emit }: BrokerInput): Promise<Broker> {
+  const client = await connect(redis, profile, emit);
+  const broker = createBroker(client, keysUnder(prefix), createRepeatStrategy(ruleOf, emit));
+  try {
+    await claimStore(broker);
+  } catch (error) {
+    await broker.close();
+    throw error;
+  }
+  return broker;
+}
+
+function createBroker(client: RedisClient, keys: Keys, repeatStrategy: RepeatStrategy): Broker {
+  const queues = new Map<string, Queue>();
+  return {
+    client,
+    keys,
+    repeatStrategy,
+    queue(job) {
+      let queue = queues.get(job);
+      if (!queue) {
+        queue = new Queue(job, { connection: client, prefix: keys.queuePrefix(job), settings: { repeatStrategy } });
+        // Every failure also rejects the call that met it, and the connection reports its own.
+        queue.on('error', () => {});
+        queues.set(job, queue);
+      }
+      return queue;
+    },
+    async close() {
+      await Promise.all([...queues.values()].map((queue) => queue.close().catch(() => {})));
+      await disconnect(client);
+    },
+  };
+}
+
+async function claimStore({ client, keys }: Broker): Promise<void> {
+  await client.setnx(keys.storeVersion, storeVersion);
+  const found = Number(await client.get(keys.storeVersion));
+  if (found > storeVersion) {
+    throw new RondoError('store-newer', `${keys.storeVersion} is ${found}, this release understands ${storeVersion}`);
+  }
+}
+
+/** The one translation from a definition to BullMQ's options. `backoff` only names our strategy: workers compute the delay. */
+export function runOptions(job: JobDefinition): JobsOptions {
+  return {
+    attempts: job.retry.attempts,
+    backoff: { type: 'rondo' },
+    ...(job.priority !== null && { priority: job.priority }),
+    removeOnComplete: kept(job.retention.completed),
+    removeOnFail: kept(job.retention.failed),
+    keepLogs: 1_000,
+  };
+}
+
+function keysUnder(prefix: string): Keys {
+  const whole = `{${prefix}}`;
+  return {
+    queuePrefix: (job) => `{${prefix}:${job}}`,
+    schedules: `${whole}:schedules`,
+    producerLease: (app) => `${whole}:lease:producer:${app}`,
+    storeVersion: `${whole}:version`,
+  };
+}
+
+function kept({ age, count }: { age: number; count: number }) {
+  return { age: Math.ceil(age / 1_000), count };
+}

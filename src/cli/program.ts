@@ -1,0 +1,63 @@
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { loadConfig } from '../config.js';
+import { RondoError } from '../errors.js';
+import { addJobCommands } from './jobs.js';
+import { addRunCommands } from './runs.js';
+import { addScheduleCommands } from './schedules.js';
+import { commaSeparated } from './values.js';
+
+/** Runs one command and ends the process: 0 done, 1 failed, 2 wrong usage. */
+export async function main(argv: readonly string[]): Promise<never> {
+  try {
+    await createProgram().parseAsync([...argv]);
+    return process.exit(process.exitCode ?? 0);
+  } catch (error) {
+    return process.exit(explain(error));
+  }
+}
+
+function createProgram(): Command {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+  const program = new Command('rondo')
+    .description('Recurring work on BullMQ: schedules, workers, and what became of every run.')
+    .version(version)
+    .showHelpAfterError('(--help tells how)')
+    .exitOverride();
+
+  program
+    .command('start')
+    .description('run all roles in this process')
+    .action(() => serve(['worker', 'producer']));
+  program
+    .command('producer')
+    .description('keep Redis in line with the schedules; any number may run, one leads')
+    .action(() => serve(['producer']));
+  program
+    .command('worker')
+    .description('execute runs; start as many as you like')
+    .option('--jobs <names>', 'only these jobs, comma-separated', commaSeparated)
+    .action(({ jobs }: { jobs?: string[] }) => serve(['worker'], jobs));
+
+  addJobCommands(program.command('jobs').description('what can run'));
+  addRunCommands(program.command('runs').description('what runs, ran, or waits'));
+  addScheduleCommands(program.command('schedules').description('when jobs run'));
+  return program;
+}
+
+async function serve(roles: readonly ('producer' | 'worker')[], only?: readonly string[]): Promise<void> {
+  // Short commands do not pay for loading the workers.
+  const { runService } = await import('../main.js');
+  await runService(loadConfig(), roles, only);
+}
+
+/** Says what went wrong, on standard error, and answers the exit code. */
+function explain(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (error instanceof RondoError) {
+    console.error(`rondo: ${error.message} [${error.code}]`);
+    return error.code === 'usage-wrong' ? 2 : 1;
+  }
+  console.error('rondo:', error);
+  return 1;
+}

@@ -1,0 +1,86 @@
+import type { Command } from 'commander';
+import { findRun, listRuns, type RunState, type RunView, runStates } from '../producers/runs.js';
+import { facts, print, table } from './output.js';
+import { withRedis } from './session.js';
+import { oneOf, wholeNumber } from './values.js';
+
+interface ListFlags {
+  job?: string;
+  state?: RunState;
+  limit: number;
+  json?: boolean;
+}
+
+export function addRunCommands(runs: Command): void {
+  runs
+    .command('list')
+    .description('the newest runs, of all jobs or of one')
+    .option('--job <name>', 'of this job')
+    .option('--state <state>', runStates.join(', '), oneOf(runStates))
+    .option('--limit <number>', 'at most this many', wholeNumber(1, 1_000), 20)
+    .option('--json', 'print JSON')
+    .action((flags: ListFlags) =>
+      withRedis(async ({ broker, registry }) => {
+        const found = await listRuns(broker, registry, flags);
+        print(found, flags, () => listing(found));
+      }),
+    );
+
+  runs
+    .command('show')
+    .argument('<job>')
+    .argument('<id>')
+    .description('one run: its state, result or error, and its log')
+    .option('--json', 'print JSON')
+    .action((job: string, id: string, flags: { json?: boolean }) =>
+      withRedis(async ({ broker, registry }) => {
+        const run = await findRun(broker, registry.get(job), id);
+        print(run, flags, () => page(run));
+      }),
+    );
+}
+
+function listing(runs: readonly RunView[]): string {
+  const rows = runs.map((run) => [
+    run.job,
+    run.id,
+    run.state,
+    run.tick,
+    attemptsOf(run),
+    run.startedAt ?? run.dueAt,
+    tookOf(run),
+    run.error?.split('\n')[0],
+  ]);
+  return table(
+    ['job', 'run', 'state', 'tick', 'attempts', 'started or due', 'took', 'error'],
+    rows,
+    'There are no such runs.',
+  );
+}
+
+function page(run: RunView & { log: readonly string[] }): string {
+  const head = facts({
+    job: run.job,
+    run: run.id,
+    state: run.state,
+    schedule: run.schedule,
+    tick: run.tick,
+    attempts: attemptsOf(run),
+    payload: JSON.stringify(run.payload),
+    progress: run.progress === 0 ? null : JSON.stringify(run.progress),
+    result: run.result === null ? null : JSON.stringify(run.result),
+    error: run.error,
+    enqueued: run.enqueuedAt,
+    due: run.dueAt,
+    started: run.startedAt,
+    finished: run.finishedAt,
+    took: tookOf(run),
+  });
+  return run.log.length > 0 ? `${head}\n\n${run.log.join('\n')}` : head;
+}
+
+const attemptsOf = ({ attempts, maxAttempts }: RunView) => `${attempts} of ${maxAttempts}`;
+
+function tookOf({ startedAt, finishedAt }: RunView): string | null {
+  return startedAt && finishedAt ? `${Date.parse(finishedAt) - Date.parse(startedAt)} ms` : null;
+}

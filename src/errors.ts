@@ -1,0 +1,73 @@
+/**
+ * Every error that Rondo raises on purpose: its code to search for, what it means in a sentence, the HTTP
+ * status that carries it, and whether the same request may succeed later.
+ */
+export const errorTable = {
+  'config-invalid': { status: 500, retryable: false, message: 'The settings are wrong' },
+  'jobs-invalid': { status: 500, retryable: false, message: 'The job definitions are wrong' },
+  'jobs-module': { status: 500, retryable: false, message: 'The jobs module cannot be used' },
+  'job-unknown': { status: 404, retryable: false, message: 'There is no such job' },
+  'job-disabled': { status: 409, retryable: false, message: 'The job is disabled' },
+  'run-unknown': { status: 404, retryable: false, message: 'There is no such run' },
+  'run-invalid': { status: 422, retryable: false, message: 'The run cannot be enqueued as asked' },
+  'run-expired': { status: 409, retryable: false, message: 'The run was too late to start' },
+  'run-timed-out': { status: 504, retryable: true, message: 'The run took longer than its timeout' },
+  'run-interrupted': { status: 503, retryable: true, message: 'The process that executed the run was stopped' },
+  'run-lock-lost': { status: 503, retryable: true, message: 'The process lost its hold on the run' },
+  'payload-invalid': { status: 422, retryable: false, message: "The payload does not fit the job's schema" },
+  'schedule-unknown': { status: 404, retryable: false, message: 'There is no such schedule' },
+  'removal-refused': {
+    status: 409,
+    retryable: false,
+    message: 'The change would remove more than half of the schedules of this app',
+  },
+  'usage-wrong': { status: 400, retryable: false, message: 'The command was used in a wrong way' },
+  'redis-unreachable': { status: 503, retryable: true, message: 'Redis cannot be used' },
+  'store-newer': {
+    status: 500,
+    retryable: false,
+    message: 'The data in Redis was written by a newer release of Rondo',
+  },
+  'embedded-unavailable': { status: 500, retryable: false, message: 'The embedded server cannot be started' },
+} as const satisfies Record<string, { status: number; retryable: boolean; message: string }>;
+
+export type ErrorCode = keyof typeof errorTable;
+
+/** One thing that is wrong: where, what was expected there, and what came. Never holds a secret. */
+export interface Problem {
+  readonly where: string;
+  readonly expected: string;
+  readonly got: string;
+}
+
+export class RondoError extends Error {
+  override readonly name = 'RondoError';
+  readonly code: ErrorCode;
+  readonly problems: readonly Problem[];
+
+  /** @param detail Completes the table's message: which job, which run, what to do. */
+  constructor(code: ErrorCode, detail = '', options: { cause?: unknown; problems?: readonly Problem[] } = {}) {
+    const problems = options.problems ?? [];
+    const lines = [
+      [errorTable[code].message, detail].filter(Boolean).join(': '),
+      ...problems.map((problem) => `  ${problem.where}: expected ${problem.expected}; got ${problem.got}`),
+    ];
+    super(lines.join('\n'), 'cause' in options ? { cause: options.cause } : undefined);
+    this.code = code;
+    this.problems = problems;
+  }
+
+  get status(): number {
+    return errorTable[this.code].status;
+  }
+
+  get retryable(): boolean {
+    return errorTable[this.code].retryable;
+  }
+}
+
+/** Thrown by a handler to say that no retry will help: the run fails at once, whatever its policy. */
+export class NonRetryableError extends Error {
+  override readonly name = 'NonRetryableError';
+  readonly retryable = false;
+}

@@ -1,0 +1,122 @@
+import type { z } from 'zod';
+import type { Duration } from '../duration.js';
+import type { Problem } from '../errors.js';
+import type { JobContext } from './context.js';
+import { readJobOptions } from './options.js';
+import type { RetryPolicy } from './retry.js';
+import type { NextTick, Timing } from './schedule.js';
+
+const brand: unique symbol = Symbol.for('rondo.job') as never;
+
+export interface JobOptions<Schema extends z.ZodType, Result> {
+  /** `[a-z0-9][a-z0-9-]{0,63}`; also the name of the job's queue. */
+  name: string;
+  /** One line for people: shown in listings and on the board. */
+  description?: string;
+  /** What a run takes. Nothing, `{}`, unless told. Reads synchronously; what it refuses never runs. */
+  payload?: Schema;
+  schedules?: readonly ScheduleOptions<z.input<Schema>>[];
+  retry?: {
+    /** How often a run is tried in all, the first time included. */
+    attempts?: number;
+    backoff?: RetryPolicy['backoff'];
+    /** Before the second attempt. */
+    delay?: Duration;
+    maxDelay?: Duration;
+    /** A share of the delay, 0 to 1, by which it varies both ways. */
+    jitter?: number;
+  };
+  /** Per attempt. The signal aborts then, and the attempt counts as failed whatever the handler does. */
+  timeout?: Duration;
+  /** How many runs one worker process executes at once. */
+  concurrency?: number;
+  /** At most `max` starts in each `per`, over all workers. */
+  rateLimit?: { max: number; per: Duration };
+  /** 1 goes first, 2,097,151 last; runs without one go before all that have one. */
+  priority?: number;
+  /** How long finished runs are kept: whichever bound is reached first. */
+  retention?: { completed?: Retention; failed?: Retention };
+  /** A disabled job is listed, but has no ticks, no workers, and takes no runs. */
+  enabled?: boolean;
+  run(context: JobContext<z.output<Schema>>): Promise<Result> | Result;
+}
+
+export interface Retention {
+  age?: Duration;
+  count?: number;
+}
+
+export type ScheduleOptions<Payload> = {
+  /** `[a-z0-9][a-z0-9-]{0,63}`, its own among all jobs. */
+  id: string;
+  description?: string;
+  /** IANA name such as `Europe/Paris`; for `cron`. UTC unless told. */
+  timezone?: string;
+  /** The first moment that may be a tick. It shifts the phase of `every`. */
+  startsAt?: string | Date;
+  /** The last moment that may be a tick. */
+  endsAt?: string | Date;
+  /** A disabled schedule is listed and has no ticks. */
+  enabled?: boolean;
+  /** Also start a run, which is no tick, whenever a producer takes the lead: at start and after a takeover. */
+  triggerOnStart?: boolean;
+} & ScheduledPayload<Payload> &
+  ScheduleKind;
+
+type ScheduledPayload<Payload> = Record<never, never> extends Payload ? { payload?: Payload } : { payload: Payload };
+
+type ScheduleKind =
+  | { /** 5 or 6 fields, or `@daily` and its kin. */ cron: string; every?: never; at?: never; next?: never }
+  | { /** Ticks aligned to the epoch. */ every: Duration; cron?: never; at?: never; next?: never }
+  | { /** Once, at an ISO time. */ at: string | Date; cron?: never; every?: never; next?: never }
+  | { /** The first tick strictly after a moment, or null. */ next: NextTick; cron?: never; every?: never; at?: never };
+
+export interface Schedule {
+  readonly id: string;
+  readonly description: string;
+  readonly timing: Timing;
+  /** The rule of a timing of kind `next`. */
+  readonly next?: NextTick;
+  readonly payload: unknown;
+  readonly enabled: boolean;
+  readonly triggerOnStart: boolean;
+}
+
+/** A job with every default filled in. Durations in ms. */
+export interface JobDefinition<Payload = unknown, Result = unknown> {
+  /** Known by this in every copy of the package. */
+  readonly [brand]: true;
+  readonly name: string;
+  readonly description: string;
+  readonly payload: z.ZodType<Payload>;
+  readonly schedules: readonly Schedule[];
+  readonly retry: RetryPolicy;
+  readonly timeout: number;
+  readonly concurrency: number;
+  readonly rateLimit: { readonly max: number; readonly per: number } | null;
+  readonly priority: number | null;
+  readonly retention: Record<'completed' | 'failed', { readonly age: number; readonly count: number }>;
+  readonly enabled: boolean;
+  /** What is wrong with the definition. The registry refuses a job that has any, so that all are told at once. */
+  readonly problems: readonly Problem[];
+  run(context: JobContext<Payload>): Promise<Result> | Result;
+}
+
+/**
+ * Declares a job: what it takes, when it runs, how it retries, and what it does. The types of payload and result
+ * follow from the schema and the handler. Never throws: what is wrong is kept in `problems`, for the registry.
+ */
+export function defineJob<Schema extends z.ZodType = z.ZodObject<Record<never, never>>, Result = unknown>(
+  options: JobOptions<Schema, Result>,
+): JobDefinition<z.output<Schema>, Result> {
+  const { name, problems, settings = placeholder } = readJobOptions(options);
+  // The reader checks values; that they have the types the options promise is the compiler's word.
+  return { ...settings, name, problems, [brand]: true } as unknown as JobDefinition<z.output<Schema>, Result>;
+}
+
+// A definition that nobody can use still has a name and problems, for the registry to tell.
+const { settings: placeholder } = readJobOptions({ name: 'unusable', run: () => null });
+
+export function isJobDefinition(value: unknown): value is JobDefinition {
+  return typeof value === 'object' && value !== null && (value as { [brand]?: unknown })[brand] === true;
+}

@@ -1,0 +1,72 @@
+import type { ErrorCode } from '../errors.js';
+
+/** Which run a fact is about. */
+export interface RunFacts {
+  readonly job: string;
+  readonly run: string;
+  /** Counts from 1. */
+  readonly attempt: number;
+  readonly maxAttempts: number;
+  readonly schedule?: string;
+  /** The nominal time of the tick, in ms since the epoch. */
+  readonly tick?: number;
+}
+
+/**
+ * Facts, told as they happen. Log, metrics, ledger and alerts subscribe and have the opinions.
+ * Durations and delays in ms.
+ */
+export type RondoEvent =
+  | ({ readonly type: 'run.started' } & RunFacts)
+  | ({
+      readonly type: 'run.logged';
+      readonly level: LogLevel;
+      readonly facts: object;
+      readonly message: string;
+    } & RunFacts)
+  | ({ readonly type: 'run.succeeded'; readonly durationMs: number } & RunFacts)
+  | ({ readonly type: 'run.skipped'; readonly reason: string } & RunFacts)
+  | ({
+      readonly type: 'run.failed';
+      readonly durationMs: number;
+      readonly code: ErrorCode | null;
+      readonly reason: string;
+      readonly error: Error;
+      /** Null where the run has failed for good. */
+      readonly retryInMs: number | null;
+    } & RunFacts)
+  | ({ readonly type: 'run.interrupted'; readonly durationMs: number } & RunFacts)
+  | ({ readonly type: 'run.lock-lost' } & RunFacts)
+  | ({ readonly type: 'run.stray-error'; readonly error: unknown } & RunFacts)
+  | { readonly type: 'worker.error'; readonly job: string; readonly error: Error; readonly times: number }
+  | { readonly type: 'process.stray-rejection'; readonly error: unknown }
+  | { readonly type: 'embedded.ended'; readonly detail: string }
+  | { readonly type: 'redis.away'; readonly address: string; readonly reason: string }
+  | { readonly type: 'redis.back'; readonly address: string; readonly awayMs: number }
+  | { readonly type: 'producer.leading'; readonly app: string; readonly release: string }
+  | { readonly type: 'producer.standby'; readonly app: string }
+  | { readonly type: 'producer.failed'; readonly error: unknown }
+  | {
+      readonly type: 'schedules.reconciled';
+      readonly added: number;
+      readonly changed: number;
+      readonly removed: number;
+      readonly healed: number;
+      readonly unchanged: number;
+      readonly durationMs: number;
+    }
+  | {
+      readonly type: 'schedule.healed';
+      readonly schedule: string;
+      readonly job: string;
+      readonly reason: string;
+      readonly next: number | null;
+    }
+  | { readonly type: 'schedule.failed'; readonly schedule: string; readonly job: string; readonly error: unknown }
+  | { readonly type: 'schedule.conflict'; readonly schedule: string; readonly reason: string }
+  | { readonly type: 'schedule.uncomputable'; readonly schedule: string; readonly reason: string }
+  | { readonly type: 'schedules.removal-refused'; readonly schedules: readonly string[]; readonly owned: number };
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+
+export type Emit = (event: RondoEvent) => void;

@@ -1,0 +1,186 @@
+import { z } from 'zod';
+import { duration } from '../duration.js';
+import type { Problem } from '../errors.js';
+import { problemsOf } from '../problems.js';
+import { type NextTick, nextTick, parseCron, type Timing } from './schedule.js';
+
+/** What a job gets unless its definition says otherwise. Durations in ms. */
+const defaults = {
+  payload: z.object({}),
+  retry: { attempts: 3, backoff: 'exponential', delay: 1_000, maxDelay: 300_000, jitter: 0.2 },
+  timeout: 30_000,
+  concurrency: 5,
+  timezone: 'UTC',
+  retention: {
+    completed: { age: 86_400_000, count: 1_000 },
+    failed: { age: 14 * 86_400_000, count: 5_000 },
+  },
+} as const;
+
+/** Reads the options of a job, defaults filled in and durations in ms, or says all that is wrong with them. */
+export function readJobOptions(options: unknown) {
+  const given = (typeof options === 'object' && options !== null ? options : {}) as Record<string, unknown>;
+  const name = typeof given.name === 'string' ? given.name : '(a job without a name)';
+  const read = jobSchema.safeParse(options);
+  const problems = read.success ? [] : problemsOf(read.error, options, { at: name, known: optionNames });
+  problems.push(...refusedPayloads(name, given));
+  return { name, problems, settings: read.data };
+}
+
+const day = 86_400_000;
+// Timers of Node.js hold no more than 2^31 - 1 ms.
+const timerMax = 24 * day;
+
+/** Names of jobs and schedules: they become parts of Redis keys, URLs and metrics. */
+const nameSchema = z.string().regex(/^[a-z0-9][a-z0-9-]{0,63}$/, {
+  error: 'a name of 1 to 64 small letters, digits and hyphens, not beginning with a hyphen',
+});
+
+const schemaSchema = z.custom<z.ZodType>(isSchema, 'a zod schema');
+const functionSchema = z.custom<(...args: never[]) => unknown>((value) => typeof value === 'function', 'a function');
+const wholeNumber = (min: number, max: number) => z.int().min(min).max(max);
+
+const momentSchema = z.union([z.string(), z.date()]).transform((moment, context) => {
+  const text = moment instanceof Date ? moment : /^\d{4}-\d\d-\d\d(T.+(Z|[+-]\d\d:?\d\d))?$/.test(moment) ? moment : '';
+  const time = new Date(text).getTime();
+  if (!Number.isNaN(time)) return time;
+  context.addIssue({ code: 'custom', message: 'an ISO time with a zone, such as "2026-11-21T07:00:00Z"' });
+  return z.NEVER;
+});
+
+const timezoneSchema = z.string().refine(isTimezone, { error: 'an IANA time zone such as "Europe/Paris"' });
+
+const kinds = ['cron', 'every', 'at', 'next'] as const;
+
+const scheduleFields = z.strictObject({
+  id: nameSchema,
+  description: z.string().default(''),
+  cron: z.string().optional(),
+  every: duration({ min: 1 }).optional(),
+  at: momentSchema.optional(),
+  next: functionSchema.optional(),
+  timezone: timezoneSchema.optional(),
+  startsAt: momentSchema.optional(),
+  endsAt: momentSchema.optional(),
+  payload: z.unknown().optional(),
+  enabled: z.boolean().default(true),
+  triggerOnStart: z.boolean().default(false),
+});
+
+const scheduleSchema = scheduleFields.transform((fields, context) => {
+  const { id, description, payload = {}, enabled, triggerOnStart } = fields;
+  const refuse = (field: string, message: string) => {
+    context.addIssue({ code: 'custom', path: [field], message });
+    return z.NEVER;
+  };
+  const given = kinds.filter((kind) => fields[kind] !== undefined);
+  if (given.length !== 1) {
+    return refuse(given[1] ?? 'cron', `exactly one of ${kinds.join(', ')}, not ${given.join(' and ') || 'none'}`);
+  }
+  if (fields.timezone && !fields.cron) return refuse('timezone', 'no time zone, which only cron schedules have');
+  if (fields.startsAt !== undefined && fields.endsAt !== undefined && fields.endsAt < fields.startsAt) {
+    return refuse('endsAt', 'a time at or after startsAt');
+  }
+  const timing = timingOf(fields, refuse);
+  return { id, description, timing, next: fields.next as NextTick | undefined, payload, enabled, triggerOnStart };
+});
+
+const retentionSchema = (kept: { age: number; count: number }) =>
+  z
+    .strictObject({
+      age: duration({ min: 1_000 }).default(kept.age),
+      count: wholeNumber(0, 10_000_000).default(kept.count),
+    })
+    .prefault({});
+
+const jobSchema = z.strictObject({
+  name: nameSchema,
+  description: z.string().default(''),
+  payload: schemaSchema.default(defaults.payload),
+  schedules: z.array(scheduleSchema).default([]),
+  retry: z
+    .strictObject({
+      attempts: wholeNumber(1, 1_000).default(defaults.retry.attempts),
+      backoff: z.enum(['fixed', 'linear', 'exponential']).default(defaults.retry.backoff),
+      delay: duration({ max: 30 * day }).default(defaults.retry.delay),
+      maxDelay: duration({ max: 30 * day }).default(defaults.retry.maxDelay),
+      jitter: z.number().min(0).max(1).default(defaults.retry.jitter),
+    })
+    .prefault({}),
+  timeout: duration({ min: 1, max: timerMax }).default(defaults.timeout),
+  concurrency: wholeNumber(1, 10_000).default(defaults.concurrency),
+  rateLimit: z
+    .strictObject({ max: wholeNumber(1, 1_000_000_000), per: duration({ min: 1 }) })
+    .nullish()
+    .default(null),
+  priority: wholeNumber(1, 2_097_151).nullish().default(null),
+  retention: z
+    .strictObject({
+      completed: retentionSchema(defaults.retention.completed),
+      failed: retentionSchema(defaults.retention.failed),
+    })
+    .prefault({}),
+  enabled: z.boolean().default(true),
+  run: functionSchema,
+});
+
+const optionNames = [
+  ...Object.keys(jobSchema.shape),
+  ...Object.keys(scheduleFields.shape),
+  ...['attempts', 'backoff', 'delay', 'maxDelay', 'jitter', 'max', 'per', 'completed', 'failed', 'age', 'count'],
+];
+
+type Refuse = (field: string, expected: string) => never;
+
+function timingOf(fields: z.output<typeof scheduleFields>, refuse: Refuse): Timing {
+  const { cron, every, at, startsAt, endsAt } = fields;
+  const bounds = { ...(startsAt !== undefined && { startsAt }), ...(endsAt !== undefined && { endsAt }) };
+  if (every !== undefined) return { kind: 'every', every, ...bounds };
+  if (at !== undefined) return { kind: 'at', at, ...bounds };
+  if (cron === undefined) return { kind: 'next', ...bounds };
+  const timing = { kind: 'cron', cron, timezone: fields.timezone ?? defaults.timezone } as const;
+  const reason = faultOf(timing);
+  return reason ? refuse('cron', reason) : { ...timing, ...bounds };
+}
+
+function faultOf(timing: Extract<Timing, { kind: 'cron' }>): string | null {
+  try {
+    parseCron(timing.cron, timing.timezone);
+  } catch (error) {
+    const why = error instanceof Error ? error.message.replace(/^CronPattern: /, '') : String(error);
+    return `a cron of 5 or 6 fields, or one such as "@daily" (${why})`;
+  }
+  // 2000 is before every schedule that matters, and its February has 29 days.
+  return nextTick(timing, Date.UTC(2000, 0)) === null ? 'a cron that fires at some time' : null;
+}
+
+/** A schedule's payload must pass the job's own schema now, not at its first tick. */
+function refusedPayloads(name: string, given: Record<string, unknown>): Problem[] {
+  const schema = isSchema(given.payload) ? given.payload : defaults.payload;
+  const schedules = Array.isArray(given.schedules) ? given.schedules : [];
+  return schedules.flatMap((schedule, index) => {
+    const payload: unknown = schedule?.payload ?? {};
+    const at = `${name}: schedules[${index}].payload`;
+    try {
+      JSON.stringify(payload);
+      const read = schema.safeParse(payload);
+      return read.success ? [] : problemsOf(read.error, payload, { at });
+    } catch (error) {
+      return [{ where: at, expected: 'JSON that the schema reads synchronously', got: String(error) }];
+    }
+  });
+}
+
+function isSchema(value: unknown): value is z.ZodType {
+  return typeof value === 'object' && value !== null && '_zod' in value && 'safeParse' in value;
+}
+
+function isTimezone(name: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: name });
+    // Offsets such as "+02:00" are accepted by Intl but are no zone: they know no daylight saving time.
+    return !/^[+-]/.test(name);
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,112 @@
+import { Cron } from 'croner';
+
+/** When a schedule's ticks are, in plain JSON: what is stored, hashed, and carried by every BullMQ job. Times in ms since the epoch. */
+export type Timing = { readonly startsAt?: number; readonly endsAt?: number } & (
+  | { readonly kind: 'cron'; readonly cron: string; readonly timezone: string }
+  | { readonly kind: 'every'; readonly every: number }
+  | { readonly kind: 'at'; readonly at: number }
+  | { readonly kind: 'next' }
+);
+
+/** A schedule's own rule, in code: the first tick strictly after the given moment, or null where none is left. */
+export type NextTick = (after: Date) => Date | null;
+
+/**
+ * The first tick strictly after a moment, in ms since the epoch, or null where the schedule has ended.
+ * `startsAt` and `endsAt` may be ticks themselves.
+ *
+ * A local time that the clock jumps over is a tick once, at the first moment after the gap; one that the clock
+ * passes twice is a tick once, at the first. Patterns with a wildcard or a step in their hour, minute or second
+ * follow elapsed time instead (croner's rule `no-wildcard`, close to Vixie cron's).
+ *
+ * @param next the rule of a timing of kind `next`
+ * @throws what `next` throws, and a TypeError where it answers something else than a later Date or null
+ */
+export function nextTick(timing: Timing, after: number, next?: NextTick): number | null {
+  const from = Math.max(after, (timing.startsAt ?? Number.NEGATIVE_INFINITY) - 1);
+  const time = candidate(timing, from, next);
+  return time !== null && time <= (timing.endsAt ?? Number.POSITIVE_INFINITY) ? time : null;
+}
+
+/** The ticks in order, strictly after a moment: the first `count`, or all up to and including `until`. */
+export function* ticksAfter(timing: Timing, after: number, next?: NextTick): Generator<number> {
+  let time = nextTick(timing, after, next);
+  while (time !== null) {
+    yield time;
+    time = nextTick(timing, time, next);
+  }
+}
+
+/** Every day at a time of the schedule's zone: `daily('03:00')`. */
+export function daily(time: Clock): string {
+  return cronAt(time, '* * *');
+}
+
+/** One day a week: `weekly('mon', '02:00')`. */
+export function weekly(day: Weekday, time: Clock): string {
+  if (!weekdayNames.includes(day))
+    throw new RangeError(`weekly: expected one of ${weekdayNames.join(', ')}; got ${JSON.stringify(day)}`);
+  return cronAt(time, `* * ${day}`);
+}
+
+/** Monday to Friday: `weekdays('08:30')`. */
+export function weekdays(time: Clock): string {
+  return cronAt(time, '* * mon-fri');
+}
+
+/** The first day of each month, at midnight unless told: `firstOfMonth()`, `firstOfMonth('06:00')`. */
+export function firstOfMonth(time: Clock = '00:00'): string {
+  return cronAt(time, '1 * *');
+}
+
+/** A time of day, `HH:MM` on 24 hours. */
+export type Clock = `${number}:${number}`;
+const weekdayNames = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] as const;
+export type Weekday = (typeof weekdayNames)[number];
+
+/** Croner's reading of a pattern of 5 or 6 fields or a nickname such as `@daily`; throws where it is none. */
+export function parseCron(cron: string, timezone: string): Cron {
+  const key = `${cron}\n${timezone}`;
+  const known = parsed.get(key);
+  if (known) return known;
+  const made = new Cron(cron, { timezone, mode: '5-or-6-parts', fixedTimeRule: 'no-wildcard' });
+  if (parsed.size >= 10_000) parsed.clear();
+  parsed.set(key, made);
+  return made;
+}
+
+// Reading a pattern costs as much as asking it for a time, and a worker asks for the same few over and over.
+const parsed = new Map<string, Cron>();
+
+function candidate(timing: Timing, after: number, next?: NextTick): number | null {
+  switch (timing.kind) {
+    case 'cron':
+      return parseCron(timing.cron, timing.timezone).nextRun(new Date(after))?.getTime() ?? null;
+    case 'every': {
+      const phase = (timing.startsAt ?? 0) % timing.every;
+      return (Math.floor((after - phase) / timing.every) + 1) * timing.every + phase;
+    }
+    case 'at':
+      return timing.at > after ? timing.at : null;
+    case 'next':
+      return next ? answerOf(next, after) : null;
+  }
+}
+
+function answerOf(next: NextTick, after: number): number | null {
+  const answer: unknown = next(new Date(after));
+  if (answer === null) return null;
+  const time = answer instanceof Date ? answer.getTime() : Number.NaN;
+  if (time > after) return time;
+  throw new TypeError(
+    `next() was asked for a time after ${new Date(after).toISOString()} and answered ${String(answer)}`,
+  );
+}
+
+function cronAt(time: string, days: string): string {
+  const match = /^(\d{1,2}):(\d{2})$/.exec(time);
+  const [hour, minute] = [Number(match?.[1]), Number(match?.[2])];
+  if (!match || hour > 23 || minute > 59)
+    throw new RangeError(`expected a time such as "03:00"; got ${JSON.stringify(time)}`);
+  return `${minute} ${hour} ${days}`;
+}

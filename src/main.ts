@@ -1,0 +1,78 @@
+import type { Profile, ReachableRedis } from './broker/connection.js';
+import { startEmbedded } from './broker/embedded.js';
+import { type Broker, openBroker } from './broker/queues.js';
+import type { Config, RedisSettings } from './config.js';
+import { RondoError } from './errors.js';
+import { loadRegistry } from './jobs/load.js';
+import { createLifecycle, untilSignal } from './lifecycle.js';
+import { createLogger, logEvents } from './observability/logger.js';
+import { createSupervisor } from './producers/supervisor.js';
+import { createPool } from './workers/pool.js';
+import { containStrayErrors } from './workers/stray-errors.js';
+
+export type Role = 'producer' | 'worker';
+
+/**
+ * The service: from the settings to the parts of each role, until a signal stops them.
+ *
+ * @param only the jobs that the worker takes, all that are enabled unless told
+ * @throws RondoError where it cannot start, and what brought it down where it crashed
+ */
+export async function runService(config: Config, roles: readonly Role[], only?: readonly string[]): Promise<void> {
+  const logger = createLogger(config.logLevel);
+  const emit = logEvents(logger);
+  const registry = await loadRegistry(config.jobsModule);
+  const parts = createLifecycle();
+  const signal = untilSignal();
+  let crash: (error: unknown) => void = () => {};
+  const crashed = new Promise<never>((_, reject) => {
+    crash = reject;
+  });
+
+  try {
+    const redis = await reachable(config.redis, parts, crash);
+    const ruleOf = (schedule: string) => registry.findSchedule(schedule)?.schedule.next;
+    // A connection of its own for each role: workers wait for Redis to come back, producers would rather know.
+    const open = async (profile: Profile): Promise<Broker> => {
+      const broker = await openBroker({ redis, profile, prefix: config.prefix, ruleOf, emit });
+      await parts.start({ name: `${profile} connection`, start: async () => {}, stop: broker.close });
+      return broker;
+    };
+
+    if (roles.includes('worker')) {
+      const jobs = (only?.map(registry.get) ?? registry.jobs).filter(({ enabled }) => enabled);
+      const broker = await open('patient');
+      await parts.start(containStrayErrors(emit, crash));
+      await parts.start(createPool({ broker, jobs, emit, now: Date.now, random: Math.random }));
+    }
+    if (roles.includes('producer')) {
+      const { app, release } = config;
+      const broker = await open('fail-fast');
+      await parts.start(createSupervisor({ broker, registry, app, release, emit, now: Date.now }));
+    }
+    for (const name of config.unknown) logger.warn(`${name} is no setting of this release and is ignored`);
+    logger.info(
+      { app: config.app, release: config.release },
+      `${roles.join(' and ')} started, with Redis at ${redis.shown}`,
+    );
+    await Promise.race([signal, crashed]);
+    logger.info(`stopping: what runs may go on for ${config.shutdownGrace} ms`);
+  } finally {
+    await parts.stop(Date.now() + config.shutdownGrace);
+  }
+  logger.info('stopped');
+}
+
+type Parts = ReturnType<typeof createLifecycle>;
+
+async function reachable(
+  settings: RedisSettings,
+  parts: Parts,
+  crash: (error: unknown) => void,
+): Promise<ReachableRedis> {
+  if (settings.kind !== 'embedded') return settings;
+  const server = await startEmbedded();
+  await parts.start({ name: 'embedded server', start: async () => {}, stop: () => server.stop() });
+  server.onExit((detail) => crash(new RondoError('embedded-unavailable', detail)));
+  return { kind: 'single', url: server.url, shown: `${server.url} (embedded, in memory)` };
+}

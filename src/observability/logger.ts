@@ -1,0 +1,132 @@
+import { stdout } from 'node:process';
+import pino, { type DestinationStream, type Level, type Logger } from 'pino';
+import pretty from 'pino-pretty';
+import type { RondoEvent } from '../jobs/events.js';
+
+/**
+ * JSON, one line a fact; readable lines where a person looks at a terminal.
+ *
+ * @param destination where lines go instead of standard output
+ */
+export function createLogger(level: string, destination?: DestinationStream): Logger {
+  const stream = destination ?? (stdout.isTTY ? readable() : pino.destination({ dest: 1, sync: true }));
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime, errorKey: 'error' }, stream);
+}
+
+/** Writes each event as a line named after it. */
+export function logEvents(logger: Logger): (event: RondoEvent) => void {
+  return (event) => {
+    const level = levelOf(event);
+    if (!logger.isLevelEnabled(level)) return;
+    const { type, ...facts } = event;
+    if (event.type === 'run.logged') {
+      const { level: _level, facts: own, message, ...run } = event;
+      const { type: _type, ...about } = run;
+      logger[level]({ event: type, ...about, ...own }, message);
+    } else {
+      logger[level]({ event: type, ...facts }, sentenceOf(event));
+    }
+  };
+}
+
+function levelOf(event: RondoEvent): Level {
+  switch (event.type) {
+    case 'run.logged':
+      return event.level;
+    case 'run.started':
+      return 'debug';
+    case 'schedules.reconciled':
+      return event.added + event.changed + event.removed + event.healed > 0 ? 'info' : 'debug';
+    case 'run.failed':
+      return event.retryInMs === null ? 'error' : 'warn';
+    case 'run.lock-lost':
+    case 'run.stray-error':
+    case 'schedule.healed':
+    case 'schedule.conflict':
+    case 'schedule.uncomputable':
+    case 'schedules.removal-refused':
+    case 'redis.away':
+      return 'warn';
+    case 'worker.error':
+    case 'schedule.failed':
+    case 'producer.failed':
+    case 'process.stray-rejection':
+    case 'embedded.ended':
+      return 'error';
+    default:
+      return 'info';
+  }
+}
+
+function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string {
+  switch (event.type) {
+    case 'run.started':
+      return `${nameOf(event)} started`;
+    case 'run.succeeded':
+      return `${nameOf(event)} succeeded in ${event.durationMs} ms`;
+    case 'run.skipped':
+      return `${nameOf(event)} was skipped: ${event.reason}`;
+    case 'run.failed': {
+      const next = event.retryInMs === null ? 'for good' : `and is tried again in ${event.retryInMs} ms`;
+      return `${nameOf(event)} failed ${next}: ${event.reason}`;
+    }
+    case 'run.interrupted':
+      return `${nameOf(event)} was interrupted and waits again`;
+    case 'run.lock-lost':
+      return `${nameOf(event)} is no longer ours: its lock was lost`;
+    case 'run.stray-error':
+      return `${nameOf(event)} left an error that nobody awaited`;
+    case 'worker.error':
+      return `the worker of ${event.job} met an error${event.times > 1 ? `, ${event.times} times` : ''}: ${event.error.message}`;
+    case 'process.stray-rejection':
+      return 'a rejection that nobody awaited, and that belongs to no run';
+    case 'redis.away':
+      return `Redis is away: ${event.reason}`;
+    case 'redis.back':
+      return `Redis is back after ${event.awayMs} ms`;
+    case 'embedded.ended':
+      return `the embedded server ended: ${event.detail}`;
+    case 'producer.leading':
+      return `this producer leads for ${event.app}`;
+    case 'producer.standby':
+      return `another producer leads for ${event.app}; this one stands by`;
+    case 'producer.failed':
+      return 'the producer could not do its turn';
+    case 'schedules.reconciled':
+      return `schedules: ${event.added} added, ${event.changed} changed, ${event.removed} removed, ${event.healed} healed, ${event.unchanged} unchanged`;
+    case 'schedule.healed':
+      return `${event.schedule} was broken (${event.reason}) and is healed`;
+    case 'schedule.failed':
+      return `${event.schedule} could not be brought in line`;
+    case 'schedule.conflict':
+      return `${event.schedule} is left as it is: ${event.reason}`;
+    case 'schedule.uncomputable':
+      return `${event.schedule} has no next time here: ${event.reason}`;
+    case 'schedules.removal-refused':
+      return `refused to remove ${event.schedules.length} of ${event.owned} schedules; \`rondo schedules apply --yes\` does it`;
+  }
+}
+
+function nameOf({
+  job,
+  run,
+  attempt,
+  maxAttempts,
+}: {
+  job: string;
+  run: string;
+  attempt: number;
+  maxAttempts: number;
+}): string {
+  return attempt > 1 ? `${job} ${run} (attempt ${attempt} of ${maxAttempts})` : `${job} ${run}`;
+}
+
+function readable(): DestinationStream {
+  return pretty({
+    colorize: true,
+    translateTime: 'SYS:HH:MM:ss.l',
+    ignore: 'event,job,run,attempt,maxAttempts,schedule,tick',
+    singleLine: true,
+    sync: true,
+  });
+}

@@ -1,0 +1,108 @@
+import { distance } from 'fastest-levenshtein';
+import type { z } from 'zod';
+import type { Problem } from './errors.js';
+
+type Issue = z.core.$ZodIssue;
+
+/**
+ * Tells what a schema refused in the words of Rondo's errors: one problem a field, each with the value that
+ * came, shortened, and the nearest known name where a key is misspelt.
+ *
+ * @param known the keys that are understood at the top, to suggest from
+ */
+export function problemsOf(
+  error: z.core.$ZodError,
+  input: unknown,
+  options: { at?: string; known?: readonly string[] } = {},
+): Problem[] {
+  const { at = '', known = [] } = options;
+  return error.issues.flatMap((issue) => {
+    const where = at + pathOf(issue.path, at === '');
+    if (issue.code !== 'unrecognized_keys') {
+      return [{ where: where || 'value', expected: expectationOf(issue), got: show(valueAt(input, issue.path)) }];
+    }
+    return issue.keys.map((key) => {
+      const near = nearest(key, known);
+      const hint = near ? `no such option (did you mean "${near}"?)` : 'no such option';
+      return {
+        where: where ? `${where}.${key}` : key,
+        expected: hint,
+        got: show(valueAt(input, [...issue.path, key])),
+      };
+    });
+  });
+}
+
+/** The known name that a misspelt one most likely stands for, or null where none is close. */
+export function nearest(
+  name: string,
+  known: Iterable<string>,
+  maxEdits = Math.max(2, Math.floor(name.length / 3)),
+): string | null {
+  let best: { name: string; edits: number } | null = null;
+  for (const candidate of known) {
+    const edits = distance(name.toLowerCase(), candidate.toLowerCase());
+    if (!best || edits < best.edits) best = { name: candidate, edits };
+  }
+  return best && best.edits <= maxEdits ? best.name : null;
+}
+
+/** A value as an error may quote it: JSON where it is data, shortened to 80 characters. */
+export function show(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'bigint') return `${value}n`;
+  if (typeof value === 'number') return String(value);
+  let text: string;
+  try {
+    text = JSON.stringify(value) ?? String(value);
+  } catch {
+    text = String(value);
+  }
+  return text.length > 80 ? `${text.slice(0, 79)}…` : text;
+}
+
+function expectationOf(issue: Issue): string {
+  switch (issue.code) {
+    case 'invalid_type':
+      return withArticle(issue.expected);
+    case 'invalid_value':
+      return issue.values.length === 1 ? show(issue.values[0]) : `one of ${issue.values.map(show).join(', ')}`;
+    case 'too_small':
+      return `${issue.inclusive ? 'at least' : 'more than'} ${issue.minimum}${unitOf(issue.origin)}`;
+    case 'too_big':
+      return `${issue.inclusive ? 'at most' : 'less than'} ${issue.maximum}${unitOf(issue.origin)}`;
+    case 'not_multiple_of':
+      return `a multiple of ${issue.divisor}`;
+    case 'invalid_format':
+      return issue.pattern ? `text like ${issue.pattern}` : `a valid ${issue.format}`;
+    case 'invalid_union':
+      return [...new Set(issue.errors.flatMap((branch) => branch.map(expectationOf)))].join(' or ') || issue.message;
+    default:
+      return issue.message;
+  }
+}
+
+function withArticle(type: string): string {
+  if (type === 'int') return 'a whole number';
+  return `${/^[aeiou]/.test(type) ? 'an' : 'a'} ${type}`;
+}
+
+function unitOf(origin: string): string {
+  if (origin === 'string') return ' characters';
+  return origin === 'array' || origin === 'set' ? ' items' : '';
+}
+
+function pathOf(path: readonly PropertyKey[], first: boolean): string {
+  return path
+    .map((key, index) =>
+      typeof key === 'number' ? `[${key}]` : first && index === 0 ? String(key) : `.${String(key)}`,
+    )
+    .join('');
+}
+
+function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
+  let value = input;
+  for (const key of path) value = (value as Record<PropertyKey, unknown> | null | undefined)?.[key];
+  return value;
+}

@@ -1,0 +1,52 @@
+import { randomUUID } from 'node:crypto';
+import type { RedisClient } from '../broker/connection.js';
+
+/**
+ * One holder at a time, across processes. Once taken it renews itself, until it is released, or lost: to a Redis
+ * that did not answer in time, or to a process that stood still for longer than the lease lasts.
+ */
+export interface Lease {
+  /** Resolves to whether the lease is held now. Asks again where it is not. */
+  acquire(): Promise<boolean>;
+  /** False as soon as the lease may be another's, judged by this process's own clock. */
+  held(): boolean;
+  release(): Promise<void>;
+}
+
+/** @param leaseMs for how long a holder that died keeps the others from it */
+export function createLease(client: RedisClient, key: string, leaseMs: number): Lease {
+  const holder = randomUUID();
+  let heldUntil = 0;
+  let renewal: NodeJS.Timeout | undefined;
+
+  const held = () => performance.now() < heldUntil;
+
+  async function acquire(): Promise<boolean> {
+    const askedAt = performance.now();
+    const answer = await client.eval(acquireLua, 1, key, holder, leaseMs);
+    heldUntil = answer === 1 ? askedAt + leaseMs : 0;
+    if (!held()) clearInterval(renewal);
+    else renewal ??= setInterval(() => acquire().catch(() => {}), leaseMs / 4).unref();
+    return held();
+  }
+
+  return {
+    acquire,
+    held,
+    async release() {
+      heldUntil = 0;
+      clearInterval(renewal);
+      await client.eval(releaseLua, 1, key, holder);
+    },
+  };
+}
+
+const acquireLua = `
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1`;
+
+const releaseLua = `
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0`;

@@ -1,0 +1,173 @@
+import { createHash } from 'node:crypto';
+import type { JobsOptions } from 'bullmq';
+import { runOptions } from '../broker/queues.js';
+import type { Registry } from '../jobs/registry.js';
+import type { NextTick } from '../jobs/schedule.js';
+import { nextTick, type Timing } from '../jobs/schedule.js';
+
+/** What is wanted of a schedule, in plain JSON: what the store keeps and the hash covers. */
+export interface Specification {
+  readonly job: string;
+  readonly description: string;
+  readonly timing: Timing;
+  readonly payload: unknown;
+  readonly options: JobsOptions;
+}
+
+export interface Wanted {
+  readonly id: string;
+  readonly specification: Specification;
+  readonly hash: string;
+  readonly next?: NextTick;
+}
+
+/** A schedule as the store holds it. Owner is `code:<app>` or `api`. */
+export interface Stored {
+  readonly id: string;
+  readonly specification: Specification;
+  readonly hash: string;
+  readonly owner: string;
+  readonly release: string;
+}
+
+/** What BullMQ holds of a schedule: its next time, in ms since the epoch, and where that iteration is. */
+export interface Chain {
+  readonly next: number | null;
+  readonly iteration: 'delayed' | 'queued' | 'active' | 'finished' | 'gone';
+}
+
+export type Change =
+  | { readonly kind: 'add'; readonly wanted: Wanted; readonly before: null; readonly after: number | null }
+  | {
+      readonly kind: 'change';
+      readonly wanted: Wanted;
+      readonly fields: readonly string[];
+      readonly before: number | null;
+      readonly after: number | null;
+    }
+  | {
+      readonly kind: 'heal';
+      readonly wanted: Wanted;
+      readonly reason: string;
+      readonly before: number | null;
+      readonly after: number | null;
+    }
+  | { readonly kind: 'remove'; readonly stored: Stored; readonly before: number | null; readonly after: null };
+
+export interface Plan {
+  readonly changes: readonly Change[];
+  readonly unchanged: number;
+  /** Schedules that cannot be what the code wants, and are left as they are. */
+  readonly conflicts: readonly { readonly id: string; readonly reason: string }[];
+  /** Schedules whose removal wants somebody's word; how many this app has in all. */
+  readonly refused: { readonly ids: readonly string[]; readonly owned: number } | null;
+}
+
+export interface PlanInput {
+  /** Whose schedules these are. */
+  readonly app: string;
+  readonly wanted: readonly Wanted[];
+  readonly stored: ReadonlyMap<string, Stored>;
+  /** Ids whose entry in the store makes no sense to this release. */
+  readonly unreadable: ReadonlySet<string>;
+  readonly chains: ReadonlyMap<string, Chain>;
+  /** In ms since the epoch. */
+  readonly now: number;
+  /** Somebody has said yes to removing most of what the app has. */
+  readonly removeMany?: boolean;
+}
+
+/** What must happen for Redis to hold what the code wants. Pure: the producer applies it, the command line prints it. */
+export function plan(input: PlanInput): Plan {
+  const owner = ownerOf(input.app);
+  const conflicts = input.wanted.flatMap((wanted) => conflictOf(wanted, input, owner) ?? []);
+  const contested = new Set(conflicts.map(({ id }) => id));
+  const settled = input.wanted.filter(({ id }) => !contested.has(id));
+  const changes = settled.flatMap((wanted) => changeOf(wanted, input) ?? []);
+  const { removals, refused } = removalsOf(input, owner);
+  return { changes: [...changes, ...removals], unchanged: settled.length - changes.length, conflicts, refused };
+}
+
+/** What the code declares, ready to be compared; disabled jobs and schedules are not wanted in Redis. */
+export function wantedOf(registry: Registry): Wanted[] {
+  return registry.jobs.flatMap((job) => {
+    if (!job.enabled) return [];
+    const options = runOptions(job);
+    return job.schedules
+      .filter((schedule) => schedule.enabled)
+      .map(({ id, description, timing, payload, next }) => {
+        const specification = { job: job.name, description, timing, payload, options };
+        return { id, specification, hash: hashOf(specification), next };
+      });
+  });
+}
+
+export function ownerOf(app: string): string {
+  return `code:${app}`;
+}
+
+/** The same for equal content, whatever the order of its keys. */
+export function hashOf(specification: Specification): string {
+  return createHash('sha1').update(JSON.stringify(specification, sortedKeys)).digest('base64url').slice(0, 16);
+}
+
+function sortedKeys(_key: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+function conflictOf({ id, specification }: Wanted, { stored, unreadable }: PlanInput, owner: string) {
+  if (unreadable.has(id)) return { id, reason: 'its entry in the store cannot be read' };
+  const found = stored.get(id);
+  if (!found) return null;
+  if (found.owner !== owner) return { id, reason: `it belongs to ${found.owner}` };
+  const { job } = found.specification;
+  if (job === specification.job) return null;
+  return { id, reason: `it is a schedule of the job ${job}, and a schedule never changes its job` };
+}
+
+function changeOf(wanted: Wanted, { stored, chains, now }: PlanInput): Change | null {
+  const found = stored.get(wanted.id);
+  const chain = chains.get(wanted.id);
+  const before = chain?.next ?? null;
+  const fault = faultOf(chain);
+  if (found?.hash === wanted.hash && !fault) return null;
+  const after = nextTick(wanted.specification.timing, now, wanted.next);
+  if (!found) return { kind: 'add', wanted, before: null, after };
+  if (found.hash !== wanted.hash) {
+    return { kind: 'change', wanted, fields: changedFields(found.specification, wanted.specification), before, after };
+  }
+  // A chain without a further tick has ended: an upsert would start it anew.
+  return fault && after !== null ? { kind: 'heal', wanted, reason: fault, before, after } : null;
+}
+
+function faultOf(chain: Chain | undefined): string | null {
+  if (!chain || chain.next === null) return 'its scheduler is gone';
+  if (chain.iteration === 'gone') return 'its next run is gone';
+  return chain.iteration === 'finished' ? 'its chain ended' : null;
+}
+
+function changedFields(before: Specification, after: Specification): string[] {
+  const fields = ['description', 'timing', 'payload', 'options'] as const;
+  return fields.filter(
+    (field) => JSON.stringify(before[field], sortedKeys) !== JSON.stringify(after[field], sortedKeys),
+  );
+}
+
+/** An app that points at the wrong Redis, or lost most of its jobs to a mistake, must not wipe what runs. */
+function removalsOf(
+  { wanted, stored, chains, removeMany }: PlanInput,
+  owner: string,
+): { removals: Change[]; refused: Plan['refused'] } {
+  const kept = new Set(wanted.map(({ id }) => id));
+  const owned = [...stored.values()].filter((item) => item.owner === owner);
+  const leaving = owned.filter(({ id }) => !kept.has(id));
+  if (!removeMany && leaving.length >= 5 && leaving.length > owned.length / 2) {
+    return { removals: [], refused: { ids: leaving.map(({ id }) => id), owned: owned.length } };
+  }
+  const nextOf = ({ id }: Stored) => chains.get(id)?.next ?? null;
+  return {
+    removals: leaving.map((item) => ({ kind: 'remove', stored: item, before: nextOf(item), after: null })),
+    refused: null,
+  };
+}

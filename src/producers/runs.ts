@@ -1,0 +1,141 @@
+import type { Job, JobState, JobType } from 'bullmq';
+import { type Broker, runOptions } from '../broker/queues.js';
+import { tickOf } from '../broker/repeat.js';
+import { RondoError } from '../errors.js';
+import type { JobDefinition } from '../jobs/define-job.js';
+import type { Registry } from '../jobs/registry.js';
+import { problemsOf } from '../problems.js';
+
+/** Overrides for one run. Durations in ms, times in ms since the epoch. */
+export interface EnqueueOptions {
+  readonly delay?: number;
+  readonly priority?: number;
+  readonly attempts?: number;
+  /** The run is not started later than this long after it was due. */
+  readonly expiresIn?: number;
+}
+
+/** A run as people and services see it. Times are ISO. */
+export interface RunView {
+  readonly id: string;
+  readonly job: string;
+  readonly state: RunState;
+  readonly schedule: string | null;
+  readonly tick: string | null;
+  readonly attempts: number;
+  readonly maxAttempts: number;
+  readonly payload: unknown;
+  readonly progress: unknown;
+  readonly result: unknown;
+  readonly error: string | null;
+  readonly enqueuedAt: string;
+  readonly dueAt: string;
+  readonly startedAt: string | null;
+  readonly finishedAt: string | null;
+}
+
+export const runStates = ['waiting', 'delayed', 'active', 'completed', 'failed'] as const;
+export type RunState = (typeof runStates)[number];
+
+/**
+ * Puts a run into its job's queue. The payload is stored as it came; the schema reads it again when it runs.
+ *
+ * @returns the run's id
+ * @throws RondoError `job-disabled`, `payload-invalid` with what the schema refused, or `run-invalid`
+ */
+export async function enqueue(
+  broker: Broker,
+  job: JobDefinition,
+  payload: unknown,
+  options: EnqueueOptions = {},
+): Promise<string> {
+  if (!job.enabled) throw new RondoError('job-disabled', job.name);
+  checkPayload(job, payload);
+  const { expiresIn, ...overrides } = options;
+  const data = payload ?? {};
+  const added = await broker.queue(job.name).add(job.name, data, {
+    ...runOptions(job),
+    ...overrides,
+    ...(expiresIn !== undefined && { expiresIn }),
+  });
+  return String(added.id);
+}
+
+/** @throws RondoError `run-unknown` */
+export async function findRun(
+  broker: Broker,
+  job: JobDefinition,
+  id: string,
+): Promise<RunView & { readonly log: readonly string[] }> {
+  const queue = broker.queue(job.name);
+  const found: Job | undefined = await queue.getJob(id);
+  if (!found) throw new RondoError('run-unknown', `${job.name} ${id}`);
+  const [state, { logs }] = await Promise.all([queue.getJobState(id), queue.getJobLogs(id)]);
+  return { ...viewOf(found, stateOf(state)), log: logs };
+}
+
+/** The newest runs of one job or of all, in one state or in any; at most `limit`. */
+export async function listRuns(
+  broker: Broker,
+  registry: Registry,
+  { job, state, limit = 20 }: { job?: string; state?: RunState; limit?: number } = {},
+): Promise<RunView[]> {
+  const jobs = job ? [registry.get(job)] : registry.jobs;
+  const states = state ? [state] : runStates;
+  const lists = await Promise.all(
+    jobs.flatMap(({ name }) =>
+      states.map(async (wanted) => {
+        const found = await broker.queue(name).getJobs([...bullStates[wanted]], 0, limit - 1);
+        return found.filter(Boolean).map((run) => viewOf(run, wanted));
+      }),
+    ),
+  );
+  return lists
+    .flat()
+    .sort((a, b) => (a.enqueuedAt < b.enqueuedAt ? 1 : -1))
+    .slice(0, limit);
+}
+
+const bullStates: Record<RunState, readonly JobType[]> = {
+  waiting: ['wait', 'prioritized'],
+  delayed: ['delayed'],
+  active: ['active'],
+  completed: ['completed'],
+  failed: ['failed'],
+};
+
+function checkPayload(job: JobDefinition, payload: unknown): void {
+  const read = job.payload.safeParse(payload ?? {});
+  if (read.success) return;
+  throw new RondoError('payload-invalid', job.name, {
+    problems: problemsOf(read.error, payload ?? {}, { at: 'payload' }),
+  });
+}
+
+function stateOf(state: JobState | 'unknown'): RunState {
+  const known = runStates.find((name) => name === state);
+  return known ?? 'waiting';
+}
+
+function viewOf(run: Job, state: RunState): RunView {
+  const tick = tickOf(run);
+  return {
+    id: String(run.id),
+    job: run.queueName,
+    state,
+    schedule: tick?.schedule ?? null,
+    tick: tick && isoOf(tick.time),
+    attempts: run.attemptsMade,
+    maxAttempts: run.opts.attempts ?? 1,
+    payload: run.data,
+    progress: run.progress,
+    result: run.returnvalue ?? null,
+    error: run.failedReason ?? null,
+    enqueuedAt: isoOf(run.timestamp),
+    dueAt: isoOf(run.timestamp + (run.opts.delay ?? 0)),
+    startedAt: run.processedOn ? isoOf(run.processedOn) : null,
+    finishedAt: run.finishedOn ? isoOf(run.finishedOn) : null,
+  };
+}
+
+const isoOf = (time: number) => new Date(time).toISOString();

@@ -1,0 +1,163 @@
+import type { Broker } from '../broker/queues.js';
+import { repeatOptions } from '../broker/repeat.js';
+import type { Emit } from '../jobs/events.js';
+import { readChains } from './chains.js';
+import { chunks } from './chunks.js';
+import {
+  type Change,
+  ownerOf,
+  type Plan,
+  type PlanInput,
+  plan,
+  type Specification,
+  type Stored,
+  type Wanted,
+} from './plan.js';
+
+/** Whose schedules a process keeps, and as which release. */
+export interface Deployment {
+  readonly app: string;
+  readonly release: string;
+}
+
+export interface ReconcileInput extends Deployment {
+  readonly wanted: readonly Wanted[];
+  readonly now: () => number;
+  readonly removeMany?: boolean;
+  /** Asked between batches: false where another process may have taken the lead meanwhile. */
+  readonly mayGoOn?: () => boolean;
+}
+
+export interface Reconciled extends Plan {
+  /** Changes that Redis refused; they are tried again at the next turn. */
+  readonly failed: readonly { readonly id: string; readonly error: unknown }[];
+}
+
+/** What a reconcile would do now. Reads only. */
+export async function planNow(broker: Broker, input: ReconcileInput): Promise<Plan> {
+  const state = await readState(broker, input.wanted);
+  return plan({ ...input, ...state, now: input.now() });
+}
+
+/**
+ * Brings Redis in line with what is wanted: compares first, and touches only what is missing, changed or
+ * broken, because an upsert of an unchanged schedule deletes its run that waits.
+ */
+export async function reconcile(broker: Broker, input: ReconcileInput, emit: Emit): Promise<Reconciled> {
+  const startedAt = performance.now();
+  const planned = await planNow(broker, input);
+  const failed: { id: string; error: unknown }[] = [];
+  for (const batch of chunks(planned.changes, 500)) {
+    if (input.mayGoOn?.() === false) break;
+    const results = await Promise.allSettled(batch.map((change) => apply(broker, change, input)));
+    results.forEach((result, index) => {
+      const change = batch[index];
+      if (!change) return;
+      if (result.status === 'rejected') failed.push({ id: idOf(change), error: result.reason });
+      report(change, result, emit);
+    });
+  }
+  for (const { id, reason } of planned.conflicts) emit({ type: 'schedule.conflict', schedule: id, reason });
+  if (planned.refused) {
+    emit({ type: 'schedules.removal-refused', schedules: planned.refused.ids, owned: planned.refused.owned });
+  }
+  emit({
+    type: 'schedules.reconciled',
+    ...countByKind(planned.changes),
+    unchanged: planned.unchanged,
+    durationMs: Math.round(performance.now() - startedAt),
+  });
+  return { ...planned, failed };
+}
+
+/** Every schedule that the store holds, and where its chain stands. */
+export async function readState(
+  broker: Broker,
+  wanted: readonly Wanted[] = [],
+): Promise<Pick<PlanInput, 'stored' | 'unreadable' | 'chains'>> {
+  const stored = new Map<string, Stored>();
+  const unreadable = new Set<string>();
+  for (const [id, text] of Object.entries(await broker.client.hgetall(broker.keys.schedules))) {
+    const entry = readEntry(id, text);
+    if (entry) stored.set(id, entry);
+    else unreadable.add(id);
+  }
+  const byJob = new Map<string, string[]>();
+  for (const { id, job } of jobsOf(wanted, stored)) {
+    const ids = byJob.get(job);
+    if (ids) ids.push(id);
+    else byJob.set(job, [id]);
+  }
+  return { stored, unreadable, chains: await readChains(broker, byJob) };
+}
+
+function readEntry(id: string, text: string): Stored | null {
+  try {
+    const entry = JSON.parse(text) as Partial<Stored>;
+    const { hash, owner, specification } = entry;
+    const known = hash && owner && specification?.job && specification.timing?.kind;
+    return known ? { ...(entry as Stored), id } : null;
+  } catch {
+    return null;
+  }
+}
+
+function* jobsOf(wanted: readonly Wanted[], stored: ReadonlyMap<string, Stored>) {
+  for (const { id, specification } of stored.values()) yield { id, job: specification.job };
+  for (const { id, specification } of wanted) if (!stored.has(id)) yield { id, job: specification.job };
+}
+
+async function apply(broker: Broker, change: Change, deployment: Deployment): Promise<void> {
+  switch (change.kind) {
+    case 'add':
+    case 'heal':
+      return put(broker, change.wanted, deployment);
+    case 'change': {
+      const onlyWords = change.fields.every((field) => field === 'description');
+      return onlyWords ? store(broker, change.wanted, deployment) : put(broker, change.wanted, deployment);
+    }
+    case 'remove':
+      await broker.queue(change.stored.specification.job).removeJobScheduler(change.stored.id);
+      await broker.client.hdel(broker.keys.schedules, change.stored.id);
+  }
+}
+
+/** The scheduler first: where the process dies in between, the store still shows the change as due. */
+async function put(broker: Broker, wanted: Wanted, deployment: Deployment): Promise<void> {
+  const { id, specification } = wanted;
+  const { job, timing, payload, options } = specification;
+  const queue = broker.queue(job);
+  const template = { name: job, data: payload, opts: options };
+  // BullMQ answers nothing, and does nothing, where no tick is left; its types do not say so.
+  const upserted: unknown = await queue.upsertJobScheduler(id, repeatOptions(id, timing), template);
+  if (!upserted) await queue.removeJobScheduler(id);
+  await store(broker, wanted, deployment);
+}
+
+async function store(broker: Broker, { id, specification, hash }: Wanted, { app, release }: Deployment): Promise<void> {
+  const entry: Omit<Stored, 'id'> = { hash, owner: ownerOf(app), release, specification };
+  await broker.client.hset(broker.keys.schedules, id, JSON.stringify(entry));
+}
+
+function report(change: Change, result: PromiseSettledResult<void>, emit: Emit): void {
+  const schedule = idOf(change);
+  const { job } = specificationOf(change);
+  if (result.status === 'rejected') {
+    emit({ type: 'schedule.failed', schedule, job, error: result.reason });
+  } else if (change.kind === 'heal') {
+    emit({ type: 'schedule.healed', schedule, job, reason: change.reason, next: change.after });
+  }
+}
+
+function idOf(change: Change): string {
+  return change.kind === 'remove' ? change.stored.id : change.wanted.id;
+}
+
+function specificationOf(change: Change): Specification {
+  return change.kind === 'remove' ? change.stored.specification : change.wanted.specification;
+}
+
+function countByKind(changes: readonly Change[]) {
+  const count = (kind: Change['kind']) => changes.filter((change) => change.kind === kind).length;
+  return { added: count('add'), changed: count('change'), removed: count('remove'), healed: count('heal') };
+}

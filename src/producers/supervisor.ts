@@ -1,0 +1,93 @@
+import type { Broker } from '../broker/queues.js';
+import type { Emit } from '../jobs/events.js';
+import type { Registry } from '../jobs/registry.js';
+import { until } from '../lifecycle.js';
+import { createLease } from './lease.js';
+import { wantedOf } from './plan.js';
+import { enqueue } from './runs.js';
+import { type Deployment, reconcile } from './schedules.js';
+
+export interface SupervisorInput extends Deployment {
+  readonly broker: Broker;
+  readonly registry: Registry;
+  readonly emit: Emit;
+  readonly now: () => number;
+}
+
+/** Within this and a turn, in ms, another producer takes over from one that died. */
+const leaseMs = 8_000;
+const turnEveryMs = 2_000;
+/** How often the producer in the lead looks whether every chain is sound, in ms. */
+const reconcileEveryMs = 10_000;
+
+/**
+ * The producer role: one process of an app at a time leads, by a lease, and keeps Redis in line with what the
+ * code declares; the others stand by and take over when the lease ends.
+ */
+export function createSupervisor(input: SupervisorInput) {
+  const { broker, registry, emit, app, release } = input;
+  const lease = createLease(broker.client, broker.keys.producerLease(app), leaseMs);
+  const wanted = wantedOf(registry);
+  let state: 'new' | 'leading' | 'standby' = 'new';
+  let reconcileAt = 0;
+  let stopping = false;
+  let timer: NodeJS.Timeout | undefined;
+  let turn: Promise<void> = Promise.resolve();
+
+  async function takeTurn(): Promise<void> {
+    const held = lease.held() || (await lease.acquire());
+    if (!held) return standBy();
+    if (state === 'leading' && performance.now() < reconcileAt) return;
+    await bringInLine();
+    if (state !== 'leading') await lead();
+  }
+
+  async function lead(): Promise<void> {
+    state = 'leading';
+    emit({ type: 'producer.leading', app, release });
+    for (const job of registry.jobs.filter(({ enabled }) => enabled)) {
+      for (const schedule of job.schedules.filter((it) => it.enabled && it.triggerOnStart)) {
+        await enqueue(broker, job, schedule.payload);
+      }
+    }
+  }
+
+  function standBy(): void {
+    if (state !== 'standby') emit({ type: 'producer.standby', app });
+    state = 'standby';
+  }
+
+  async function bringInLine(): Promise<void> {
+    const startedAt = performance.now();
+    await reconcile(broker, { ...input, wanted, mayGoOn: lease.held }, emit);
+    // At most a tenth of the time goes into looking, however many schedules there are.
+    const tookMs = performance.now() - startedAt;
+    reconcileAt = performance.now() + Math.max(reconcileEveryMs, 10 * tookMs);
+  }
+
+  function scheduleTurn(): void {
+    if (stopping) return;
+    timer = setTimeout(() => {
+      turn = takeTurn()
+        .catch((error: unknown) => {
+          // The connection has told already that Redis is away.
+          if (broker.client.status === 'ready') emit({ type: 'producer.failed', error });
+        })
+        .finally(scheduleTurn);
+    }, turnEveryMs);
+  }
+
+  return {
+    name: 'producer',
+    async start() {
+      await takeTurn();
+      scheduleTurn();
+    },
+    async stop(deadline: number) {
+      stopping = true;
+      clearTimeout(timer);
+      const finished = turn.then(() => lease.release()).catch(() => {});
+      await Promise.race([finished, until(deadline)]);
+    },
+  };
+}

@@ -1,0 +1,52 @@
+import { type Job, UnrecoverableError, WaitingError } from 'bullmq';
+import { type ErrorCode, RondoError } from '../errors.js';
+import { show } from '../problems.js';
+
+/** What became of one attempt. */
+export type Outcome =
+  | { readonly type: 'succeeded'; readonly result: unknown }
+  | { readonly type: 'skipped'; readonly reason: string }
+  | { readonly type: 'failed'; readonly error: Error; readonly retryable: boolean }
+  | { readonly type: 'timed-out'; readonly error: RondoError }
+  /** The process stops: the run goes back to where it waited, and the attempt does not count. */
+  | { readonly type: 'interrupted' }
+  /** Another worker has the run now, or will have: nothing of ours may be written. */
+  | { readonly type: 'lock-lost'; readonly error: RondoError };
+
+/** Translates an outcome into what BullMQ understands: a return value or one of its errors. The only place that does. */
+export async function settle(outcome: Outcome, job: Job, token: string | undefined): Promise<unknown> {
+  switch (outcome.type) {
+    case 'succeeded':
+      return outcome.result;
+    case 'skipped':
+      return { skipped: outcome.reason };
+    case 'failed':
+      throw outcome.retryable ? outcome.error : unrecoverable(outcome.error);
+    case 'timed-out':
+    case 'lock-lost':
+      throw outcome.error;
+    case 'interrupted':
+      await job.moveToWait(token);
+      throw new WaitingError();
+  }
+}
+
+/** A handler may throw anything; whether a retry can help is its own to say, with `retryable: false`. */
+export function failure(thrown: unknown): Outcome {
+  const error = thrown instanceof Error ? thrown : new Error(`the handler threw ${show(thrown)}`);
+  const { retryable } = error as { retryable?: unknown };
+  return { type: 'failed', error, retryable: retryable !== false && error.name !== 'UnrecoverableError' };
+}
+
+/** The code of one of our own errors, through BullMQ's wrapping; null for a handler's. */
+export function codeOf(error: Error): ErrorCode | null {
+  if (error instanceof RondoError) return error.code;
+  return error.cause instanceof Error ? codeOf(error.cause) : null;
+}
+
+function unrecoverable(error: Error): UnrecoverableError {
+  const final = new UnrecoverableError(error.message);
+  final.stack = error.stack;
+  final.cause = error;
+  return final;
+}
