@@ -1,22 +1,27 @@
 // Transpiles src to dist, file by file. `npm run build` has the type checker write the declarations
 // afterwards; programs run without them.
-import { readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
-  .filter((file) => file.endsWith('.ts'))
-  .map((file) => join(root, 'src', file));
+const [src, dist] = ['src', 'dist'].map((folder) => join(root, folder));
+const filesIn = (folder) => readdirSync(folder, { recursive: true, encoding: 'utf8' });
+const sources = filesIn(src).filter((file) => file.endsWith('.ts'));
 
-rmSync(join(root, 'dist'), { recursive: true, force: true });
 await build({
-  entryPoints: sources,
-  outdir: join(root, 'dist'),
-  outbase: join(root, 'src'),
+  entryPoints: sources.map((file) => join(src, file)),
+  outdir: dist,
+  outbase: src,
   platform: 'node',
   target: 'node20',
   format: 'esm',
   sourcemap: true,
 });
+
+// Not the whole folder beforehand: a program may be running from it.
+for (const file of filesIn(dist)) {
+  const source = file.replace(/(\.d\.ts|\.js(\.map)?)$/, '.ts');
+  if (source !== file && !existsSync(join(src, source))) rmSync(join(dist, file));
+}

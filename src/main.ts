@@ -74,5 +74,9 @@ async function reachable(
   const server = await startEmbedded();
   await parts.start({ name: 'embedded server', start: async () => {}, stop: () => server.stop() });
   server.onExit((detail) => crash(new RondoError('embedded-unavailable', detail)));
-  return { kind: 'single', url: server.url, shown: `${server.url} (embedded, in memory)` };
+  return {
+    kind: 'single',
+    url: server.url,
+    shown: `${server.url} (embedded, in memory; REDIS_URL for other commands)`,
+  };
 }

@@ -8,6 +8,7 @@ type Issue = z.core.$ZodIssue;
  * Tells what a schema refused in the words of Rondo's errors: one problem a field, each with the value that
  * came, shortened, and the nearest known name where a key is misspelt.
  *
+ * @param at what the path hangs from: `payload` or, ending with a space, a name before it
  * @param known the keys that are understood at the top, to suggest from
  */
 export function problemsOf(
@@ -16,19 +17,17 @@ export function problemsOf(
   options: { at?: string; known?: readonly string[] } = {},
 ): Problem[] {
   const { at = '', known = [] } = options;
+  const whereOf = (path: readonly PropertyKey[]) => at + pathOf(path, at === '' || at.endsWith(' ')) || 'value';
+  const gotAt = (path: readonly PropertyKey[]) => show(valueAt(input, path));
   return error.issues.flatMap((issue) => {
-    const where = at + pathOf(issue.path, at === '');
     if (issue.code !== 'unrecognized_keys') {
-      return [{ where: where || 'value', expected: expectationOf(issue), got: show(valueAt(input, issue.path)) }];
+      return [{ where: whereOf(issue.path), expected: expectationOf(issue), got: gotAt(issue.path) }];
     }
     return issue.keys.map((key) => {
       const near = nearest(key, known);
-      const hint = near ? `no such option (did you mean "${near}"?)` : 'no such option';
-      return {
-        where: where ? `${where}.${key}` : key,
-        expected: hint,
-        got: show(valueAt(input, [...issue.path, key])),
-      };
+      const path = [...issue.path, key];
+      const expected = near ? `no such option (did you mean "${near}"?)` : 'no such option';
+      return { where: whereOf(path), expected, got: gotAt(path) };
     });
   });
 }
@@ -75,6 +74,7 @@ function expectationOf(issue: Issue): string {
     case 'not_multiple_of':
       return `a multiple of ${issue.divisor}`;
     case 'invalid_format':
+      if (!issue.message.startsWith('Invalid')) return issue.message;
       return issue.pattern ? `text like ${issue.pattern}` : `a valid ${issue.format}`;
     case 'invalid_union':
       return [...new Set(issue.errors.flatMap((branch) => branch.map(expectationOf)))].join(' or ') || issue.message;

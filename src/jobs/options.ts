@@ -22,7 +22,7 @@ export function readJobOptions(options: unknown) {
   const given = (typeof options === 'object' && options !== null ? options : {}) as Record<string, unknown>;
   const name = typeof given.name === 'string' ? given.name : '(a job without a name)';
   const read = jobSchema.safeParse(options);
-  const problems = read.success ? [] : problemsOf(read.error, options, { at: name, known: optionNames });
+  const problems = read.success ? [] : problemsOf(read.error, options, { at: `${name}: `, known: optionNames });
   problems.push(...refusedPayloads(name, given));
   return { name, problems, settings: read.data };
 }

@@ -1,7 +1,7 @@
 import { stdout } from 'node:process';
 import pino, { type DestinationStream, type Level, type Logger } from 'pino';
 import pretty from 'pino-pretty';
-import type { RondoEvent } from '../jobs/events.js';
+import type { RondoEvent, RunFacts } from '../jobs/events.js';
 
 /**
  * JSON, one line a fact; readable lines where a person looks at a terminal.
@@ -107,26 +107,26 @@ function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string 
   }
 }
 
-function nameOf({
-  job,
-  run,
-  attempt,
-  maxAttempts,
-}: {
-  job: string;
-  run: string;
-  attempt: number;
-  maxAttempts: number;
-}): string {
-  return attempt > 1 ? `${job} ${run} (attempt ${attempt} of ${maxAttempts})` : `${job} ${run}`;
+function nameOf({ job, run, schedule, tick, attempt, maxAttempts }: RunFacts): string {
+  const what =
+    tick === undefined ? `${job} ${run}` : `${job} tick ${new Date(tick).toISOString().replace('.000Z', 'Z')}`;
+  const which = schedule === undefined || schedule === job ? what : `${what} of ${schedule}`;
+  return attempt > 1 ? `${which} (attempt ${attempt} of ${maxAttempts})` : which;
 }
 
+/** The sentences say most facts already; what a handler logs is shown with its own. */
 function readable(): DestinationStream {
   return pretty({
     colorize: true,
     translateTime: 'SYS:HH:MM:ss.l',
-    ignore: 'event,job,run,attempt,maxAttempts,schedule,tick',
+    ignore: told.join(','),
     singleLine: true,
     sync: true,
+    messageFormat: (line, key) => (line.event === 'run.logged' ? `${line.job}: ${line[key]}` : String(line[key])),
   });
 }
+
+const told = [
+  ...['event', 'job', 'run', 'attempt', 'maxAttempts', 'schedule', 'tick', 'durationMs', 'reason', 'code', 'retryInMs'],
+  ...['added', 'changed', 'removed', 'healed', 'unchanged', 'app', 'release', 'address', 'awayMs', 'times', 'next'],
+];

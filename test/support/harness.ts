@@ -1,0 +1,126 @@
+import { randomBytes } from 'node:crypto';
+import { inject, onTestFinished } from 'vitest';
+import { type Broker, openBroker } from '../../src/broker/queues.js';
+import type { JobDefinition } from '../../src/jobs/define-job.js';
+import type { Emit, RondoEvent } from '../../src/jobs/events.js';
+import { createRegistry } from '../../src/jobs/registry.js';
+import { createSupervisor } from '../../src/producers/supervisor.js';
+import { createPool } from '../../src/workers/pool.js';
+
+type EventOf<Type extends RondoEvent['type']> = Extract<RondoEvent, { type: Type }>;
+
+/** Keeps what was told, and waits for what is to be told: with a bound, never for a fixed time. */
+export interface Events {
+  readonly all: readonly RondoEvent[];
+  readonly emit: Emit;
+  of<Type extends RondoEvent['type']>(type: Type): EventOf<Type>[];
+  /** The first event of a type that matches, whether told already or still to come. */
+  next<Type extends RondoEvent['type']>(
+    type: Type,
+    matches?: (event: EventOf<Type>) => boolean,
+    timeoutMs?: number,
+  ): Promise<EventOf<Type>>;
+}
+
+export function recordEvents(): Events {
+  const all: RondoEvent[] = [];
+  const listeners = new Set<() => void>();
+  return {
+    all,
+    emit(event) {
+      all.push(event);
+      for (const listener of listeners) listener();
+    },
+    of: (type) => all.filter((event) => event.type === type) as never,
+    next(type, matches = () => true, timeoutMs = 10_000) {
+      const find = () => all.find((event) => event.type === type && matches(event as never)) as never;
+      return new Promise((resolve, reject) => {
+        const settle = () => {
+          const found = find();
+          if (!found) return;
+          clearTimeout(timer);
+          listeners.delete(settle);
+          resolve(found);
+        };
+        const timer = setTimeout(() => {
+          listeners.delete(settle);
+          const told = all.map((event) => event.type).join(', ');
+          reject(new Error(`no ${type} such as was waited for within ${timeoutMs} ms; told: ${told}`));
+        }, timeoutMs);
+        listeners.add(settle);
+        settle();
+      });
+    },
+  };
+}
+
+/** Asks again and again until the answer is truthy, within a bound. */
+export async function eventually<Answer>(ask: () => Promise<Answer> | Answer, timeoutMs = 10_000): Promise<Answer> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    const answer = await ask();
+    if (answer) return answer;
+    if (Date.now() > deadline) throw new Error(`still ${String(answer)} after ${timeoutMs} ms: ${ask}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** A prefix that no other test has; its keys are removed when the test is over. */
+export function freshPrefix(): string {
+  return `test-${randomBytes(6).toString('hex')}`;
+}
+
+export interface Fixture {
+  readonly broker: Broker;
+  readonly events: Events;
+  readonly prefix: string;
+  /** Starts a worker for the jobs; stopped when the test is over. */
+  work(options?: { random?: () => number; jobs?: readonly JobDefinition[] }): Promise<ReturnType<typeof createPool>>;
+  /** Starts a producer for them; stopped when the test is over. */
+  produce(options?: {
+    app?: string;
+    release?: string;
+    jobs?: readonly JobDefinition[];
+  }): Promise<ReturnType<typeof createSupervisor>>;
+}
+
+/** The parts of the service, wired by hand to the tests' server under a prefix of their own. */
+export async function fixture(jobs: readonly JobDefinition[], options: { url?: string } = {}): Promise<Fixture> {
+  const url = options.url ?? inject('redisUrl');
+  const prefix = freshPrefix();
+  const events = recordEvents();
+  const open = async (profile: 'patient' | 'fail-fast', known: readonly JobDefinition[]) => {
+    const registry = createRegistry(known);
+    const ruleOf = (id: string) => registry.findSchedule(id)?.schedule.next;
+    const redis = { kind: 'single', url, shown: url } as const;
+    const broker = await openBroker({ redis, profile, prefix, ruleOf, emit: events.emit });
+    onTestFinished(() => broker.close());
+    return { broker, registry };
+  };
+  const { broker } = await open('fail-fast', jobs);
+  onTestFinished(() => removeKeys(broker, prefix));
+  return {
+    broker,
+    events,
+    prefix,
+    async work({ random = Math.random, jobs: only = jobs } = {}) {
+      const own = await open('patient', jobs);
+      const pool = createPool({ broker: own.broker, jobs: only, emit: events.emit, now: Date.now, random });
+      await pool.start();
+      onTestFinished(() => pool.stop(Date.now()));
+      return pool;
+    },
+    async produce({ app = 'test', release = '1', jobs: declared = jobs } = {}) {
+      const own = await open('fail-fast', declared);
+      const supervisor = createSupervisor({ ...own, app, release, emit: events.emit, now: Date.now });
+      await supervisor.start();
+      onTestFinished(() => supervisor.stop(Date.now() + 1_000));
+      return supervisor;
+    },
+  };
+}
+
+async function removeKeys({ client }: Broker, prefix: string): Promise<void> {
+  const keys = await client.keys(`{${prefix}*`);
+  for (let first = 0; first < keys.length; first += 500) await client.del(...keys.slice(first, first + 500));
+}
