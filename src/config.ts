@@ -89,11 +89,11 @@ function isOurs(key: string): boolean {
 }
 
 const redisUrlExpected =
-  'redis://[[user]:password@]host[:6379][/database], rediss://… for TLS, or redis+cluster://[[user]:password@]host:port,host:port';
+  'redis://[[user]:password@]host[:6379][/database], rediss://… for TLS, or redis+cluster://[[user]:password@]host:port,host:port; a % in a password is written %25';
 
 function readRedisUrl(text: string, context: z.RefinementCtx): RedisSettings {
   if (text === '') return { kind: 'embedded', shown: 'the embedded server' };
-  const settings = readCluster(text) ?? readSingle(text);
+  const settings = isDecodable(text) ? (readCluster(text) ?? readSingle(text)) : null;
   if (settings) return settings;
   context.addIssue({ code: 'custom', message: redisUrlExpected });
   return z.NEVER;
@@ -110,7 +110,7 @@ function readCluster(text: string): RedisSettings | null {
   if (!match) return null;
   const [, username, password, hosts = ''] = match;
   const nodes = hosts.split(',').map((address) => {
-    const [, host = '', port = '6379'] = /^([^:]+)(?::(\d{1,5}))?$/.exec(address) ?? [];
+    const [, host = '', port = '6379'] = /^([\w.-]+)(?::(\d{1,5}))?$/.exec(address) ?? [];
     return { host, port: Number(port) };
   });
   if (nodes.some(({ host, port }) => !host || port < 1 || port > 65_535)) return null;
@@ -123,6 +123,14 @@ function readCluster(text: string): RedisSettings | null {
   };
 }
 
+function isDecodable(text: string): boolean {
+  try {
+    return decodeURIComponent(text) !== '';
+  } catch {
+    return false;
+  }
+}
+
 function withoutSecrets(given: Record<string, string | undefined>) {
   return { ...given, ...(given.REDIS_URL && { REDIS_URL: withoutPassword(given.REDIS_URL) }) };
 }
@@ -131,7 +139,9 @@ function withoutSecrets(given: Record<string, string | undefined>) {
 function withoutPassword(address: string): string {
   const [, scheme, rest = ''] = /^([a-z+]+:\/\/)(.*)$/i.exec(address) ?? [];
   if (!scheme) return '(not shown)';
-  return scheme + rest.replace(/^.*@/s, '***@').replace(/\?.*$/s, '?***');
+  // Either the password or the query holds what usually ends the other.
+  if (/[?#].*@/.test(rest)) return `${scheme}***`;
+  return scheme + rest.replace(/^.*@/, '***@').replace(/([?#]).*$/, '$1***');
 }
 
 function misspelt(unknown: readonly string[]): Problem[] {

@@ -9,14 +9,14 @@ type Issue = z.core.$ZodIssue;
  * came, shortened, and the nearest known name where a key is misspelt.
  *
  * @param at what the path hangs from: `payload` or, ending with a space, a name before it
- * @param known the keys that are understood at the top, to suggest from
+ * @param known the keys that are understood at a place, to suggest from
  */
 export function problemsOf(
   error: z.core.$ZodError,
   input: unknown,
-  options: { at?: string; known?: readonly string[] } = {},
+  options: { at?: string; known?: (path: readonly PropertyKey[]) => readonly string[] } = {},
 ): Problem[] {
-  const { at = '', known = [] } = options;
+  const { at = '', known = () => [] } = options;
   const whereOf = (path: readonly PropertyKey[]) => at + pathOf(path, at === '' || at.endsWith(' ')) || 'value';
   const gotAt = (path: readonly PropertyKey[]) => show(valueAt(input, path));
   return error.issues.flatMap((issue) => {
@@ -24,7 +24,7 @@ export function problemsOf(
       return [{ where: whereOf(issue.path), expected: expectationOf(issue), got: gotAt(issue.path) }];
     }
     return issue.keys.map((key) => {
-      const near = nearest(key, known);
+      const near = nearest(key, known(issue.path));
       const path = [...issue.path, key];
       const expected = near ? `no such option (did you mean "${near}"?)` : 'no such option';
       return { where: whereOf(path), expected, got: gotAt(path) };
@@ -43,7 +43,8 @@ export function nearest(
     const edits = distance(name.toLowerCase(), candidate.toLowerCase());
     if (!best || edits < best.edits) best = { name: candidate, edits };
   }
-  return best && best.edits <= maxEdits ? best.name : null;
+  // As many edits as the name has letters would turn it into any other.
+  return best && best.edits <= maxEdits && best.edits < name.length ? best.name : null;
 }
 
 /** A value as an error may quote it: JSON where it is data, shortened to 80 characters. */
@@ -62,6 +63,8 @@ export function show(value: unknown): string {
 }
 
 function expectationOf(issue: Issue): string {
+  // What the schema's author says goes before what zod would; its own messages all begin like this.
+  if (!/^(Invalid|Too|Unrecognized) /.test(issue.message)) return issue.message;
   switch (issue.code) {
     case 'invalid_type':
       return withArticle(issue.expected);
@@ -74,12 +77,13 @@ function expectationOf(issue: Issue): string {
     case 'not_multiple_of':
       return `a multiple of ${issue.divisor}`;
     case 'invalid_format':
-      if (!issue.message.startsWith('Invalid')) return issue.message;
       return issue.pattern ? `text like ${issue.pattern}` : `a valid ${issue.format}`;
-    case 'invalid_union':
-      return [...new Set(issue.errors.flatMap((branch) => branch.map(expectationOf)))].join(' or ') || issue.message;
+    case 'invalid_union': {
+      const branches = issue.errors.flatMap((branch) => branch.map(expectationOf));
+      return [...new Set(branches)].join(' or ') || 'a value that the schema accepts';
+    }
     default:
-      return issue.message;
+      return 'a value that the schema accepts';
   }
 }
 

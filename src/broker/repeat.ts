@@ -40,7 +40,8 @@ export function createRepeatStrategy(ruleOf: (schedule: string) => NextTick | un
 
 /** The tick that a BullMQ job was made for, by its scheduler; null for a run that none made. */
 export function tickOf(job: Pick<Job, 'id' | 'repeatJobKey'>): { schedule: string; time: number } | null {
-  const match = /^repeat:(.+):(\d+)$/.exec(job.repeatJobKey ? (job.id ?? '') : '');
+  if (!job.repeatJobKey) return null;
+  const match = /^repeat:(.+):(\d+)$/.exec(job.id ?? '');
   return match?.[1] ? { schedule: match[1], time: Number(match[2]) } : null;
 }
 

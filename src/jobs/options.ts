@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { duration } from '../duration.js';
 import type { Problem } from '../errors.js';
-import { problemsOf } from '../problems.js';
+import { problemsOf, show } from '../problems.js';
 import { type NextTick, nextTick, parseCron, type Timing } from './schedule.js';
 
 /** What a job gets unless its definition says otherwise. Durations in ms. */
@@ -17,12 +17,15 @@ const defaults = {
   },
 } as const;
 
+/** What a job is called whose definition has no name. */
+export const nameless = '(a job without a name)';
+
 /** Reads the options of a job, defaults filled in and durations in ms, or says all that is wrong with them. */
 export function readJobOptions(options: unknown) {
   const given = (typeof options === 'object' && options !== null ? options : {}) as Record<string, unknown>;
-  const name = typeof given.name === 'string' ? given.name : '(a job without a name)';
+  const name = typeof given.name === 'string' ? given.name : nameless;
   const read = jobSchema.safeParse(options);
-  const problems = read.success ? [] : problemsOf(read.error, options, { at: `${name}: `, known: optionNames });
+  const problems = read.success ? [] : problemsOf(read.error, options, { at: `${name}: `, known: optionsAt });
   problems.push(...refusedPayloads(name, given));
   return { name, problems, settings: read.data };
 }
@@ -40,22 +43,27 @@ const schemaSchema = z.custom<z.ZodType>(isSchema, 'a zod schema');
 const functionSchema = z.custom<(...args: never[]) => unknown>((value) => typeof value === 'function', 'a function');
 const wholeNumber = (min: number, max: number) => z.int().min(min).max(max);
 
-const momentSchema = z.union([z.string(), z.date()]).transform((moment, context) => {
-  const text = moment instanceof Date ? moment : /^\d{4}-\d\d-\d\d(T.+(Z|[+-]\d\d:?\d\d))?$/.test(moment) ? moment : '';
-  const time = new Date(text).getTime();
-  if (!Number.isNaN(time)) return time;
-  context.addIssue({ code: 'custom', message: 'an ISO time with a zone, such as "2026-11-21T07:00:00Z"' });
-  return z.NEVER;
-});
+const momentSchema = z
+  .union([z.iso.datetime({ offset: true }), z.iso.datetime({ offset: true, precision: -1 }), z.iso.date(), z.date()], {
+    error: 'an ISO time with a zone, such as "2026-11-21T07:00:00Z"',
+  })
+  .transform((moment) => new Date(moment).getTime());
 
-const timezoneSchema = z.string().refine(isTimezone, { error: 'an IANA time zone such as "Europe/Paris"' });
+const timezoneSchema = z.string().refine(once(isTimezone), { error: 'an IANA time zone such as "Europe/Paris"' });
+
+const faultOfCron = once(faultOf);
+
+const cronSchema = z.string().superRefine((cron, context) => {
+  const expected = faultOfCron(cron);
+  if (expected) context.addIssue({ code: 'custom', message: expected });
+});
 
 const kinds = ['cron', 'every', 'at', 'next'] as const;
 
 const scheduleFields = z.strictObject({
   id: nameSchema,
   description: z.string().default(''),
-  cron: z.string().optional(),
+  cron: cronSchema.optional(),
   every: duration({ min: 1 }).optional(),
   at: momentSchema.optional(),
   next: functionSchema.optional(),
@@ -69,20 +77,21 @@ const scheduleFields = z.strictObject({
 
 const scheduleSchema = scheduleFields.transform((fields, context) => {
   const { id, description, payload = {}, enabled, triggerOnStart } = fields;
-  const refuse = (field: string, message: string) => {
-    context.addIssue({ code: 'custom', path: [field], message });
-    return z.NEVER;
-  };
+  const refuse = (field: string, message: string) => context.addIssue({ code: 'custom', path: [field], message });
   const given = kinds.filter((kind) => fields[kind] !== undefined);
-  if (given.length !== 1) {
-    return refuse(given[1] ?? 'cron', `exactly one of ${kinds.join(', ')}, not ${given.join(' and ') || 'none'}`);
+  // A misspelt option is the only thing that may be wrong with the fields already: most likely it is the kind.
+  const misspelt = context.issues.length > 0;
+  if (given.length > 1 || (given.length === 0 && !misspelt)) {
+    refuse(given[1] ?? 'cron', `exactly one of ${kinds.join(', ')}, not ${given.join(' and ') || 'none'}`);
   }
-  if (fields.timezone && !fields.cron) return refuse('timezone', 'no time zone, which only cron schedules have');
+  if (fields.timezone && given.length === 1 && given[0] !== 'cron') {
+    refuse('timezone', 'no time zone, which only cron schedules have');
+  }
   if (fields.startsAt !== undefined && fields.endsAt !== undefined && fields.endsAt < fields.startsAt) {
-    return refuse('endsAt', 'a time at or after startsAt');
+    refuse('endsAt', 'a time at or after startsAt');
   }
-  const timing = timingOf(fields, refuse);
-  return { id, description, timing, next: fields.next as NextTick | undefined, payload, enabled, triggerOnStart };
+  const next = fields.next as NextTick | undefined;
+  return { id, description, timing: timingOf(fields), next, payload, enabled, triggerOnStart };
 });
 
 const retentionSchema = (kept: { age: number; count: number }) =>
@@ -124,49 +133,58 @@ const jobSchema = z.strictObject({
   run: functionSchema,
 });
 
-const optionNames = [
-  ...Object.keys(jobSchema.shape),
-  ...Object.keys(scheduleFields.shape),
-  ...['attempts', 'backoff', 'delay', 'maxDelay', 'jitter', 'max', 'per', 'completed', 'failed', 'age', 'count'],
-];
+const retentionNames = ['age', 'count'];
+const optionNames: Record<string, readonly string[]> = {
+  job: Object.keys(jobSchema.shape),
+  schedules: Object.keys(scheduleFields.shape),
+  retry: ['attempts', 'backoff', 'delay', 'maxDelay', 'jitter'],
+  rateLimit: ['max', 'per'],
+  retention: ['completed', 'failed'],
+  completed: retentionNames,
+  failed: retentionNames,
+};
 
-type Refuse = (field: string, expected: string) => never;
-
-function timingOf(fields: z.output<typeof scheduleFields>, refuse: Refuse): Timing {
-  const { cron, every, at, startsAt, endsAt } = fields;
-  const bounds = { ...(startsAt !== undefined && { startsAt }), ...(endsAt !== undefined && { endsAt }) };
-  if (every !== undefined) return { kind: 'every', every, ...bounds };
-  if (at !== undefined) return { kind: 'at', at, ...bounds };
-  if (cron === undefined) return { kind: 'next', ...bounds };
-  const timing = { kind: 'cron', cron, timezone: fields.timezone ?? defaults.timezone } as const;
-  const reason = faultOf(timing);
-  return reason ? refuse('cron', reason) : { ...timing, ...bounds };
+/** The options that there are at a path: its last name says, since the items of a list are numbered. */
+function optionsAt(path: readonly PropertyKey[]): readonly string[] {
+  const place = path.findLast((key) => typeof key === 'string') ?? 'job';
+  return optionNames[place] ?? [];
 }
 
-function faultOf(timing: Extract<Timing, { kind: 'cron' }>): string | null {
+function timingOf(fields: z.output<typeof scheduleFields>): Timing {
+  const { cron, every, at, startsAt, endsAt, timezone = defaults.timezone } = fields;
+  const bounds = { ...(startsAt !== undefined && { startsAt }), ...(endsAt !== undefined && { endsAt }) };
+  if (cron !== undefined) return { kind: 'cron', cron, timezone, ...bounds };
+  if (every !== undefined) return { kind: 'every', every, ...bounds };
+  return at === undefined ? { kind: 'next', ...bounds } : { kind: 'at', at, ...bounds };
+}
+
+function faultOf(cron: string): string | null {
   try {
-    parseCron(timing.cron, timing.timezone);
+    parseCron(cron, 'UTC');
   } catch (error) {
     const why = error instanceof Error ? error.message.replace(/^CronPattern: /, '') : String(error);
     return `a cron of 5 or 6 fields, or one such as "@daily" (${why})`;
   }
   // 2000 is before every schedule that matters, and its February has 29 days.
-  return nextTick(timing, Date.UTC(2000, 0)) === null ? 'a cron that fires at some time' : null;
+  const never = nextTick({ kind: 'cron', cron, timezone: 'UTC' }, Date.UTC(2000, 0)) === null;
+  return never ? 'a cron that fires at some time' : null;
 }
 
-/** A schedule's payload must pass the job's own schema now, not at its first tick. */
+/** A schedule's payload must pass the job's own schema now, as the JSON that a run will get, not at its first tick. */
 function refusedPayloads(name: string, given: Record<string, unknown>): Problem[] {
   const schema = isSchema(given.payload) ? given.payload : defaults.payload;
   const schedules = Array.isArray(given.schedules) ? given.schedules : [];
   return schedules.flatMap((schedule, index) => {
-    const payload: unknown = schedule?.payload ?? {};
+    const { payload = {} } = (schedule ?? {}) as { payload?: unknown };
     const at = `${name}: schedules[${index}].payload`;
     try {
-      JSON.stringify(payload);
-      const read = schema.safeParse(payload);
-      return read.success ? [] : problemsOf(read.error, payload, { at });
+      const sent: unknown = JSON.parse(JSON.stringify(payload));
+      const read = schema.safeParse(sent);
+      return read.success ? [] : problemsOf(read.error, sent, { at });
     } catch (error) {
-      return [{ where: at, expected: 'JSON that the schema reads synchronously', got: String(error) }];
+      return [
+        { where: at, expected: `JSON that the schema reads synchronously (${String(error)})`, got: show(payload) },
+      ];
     }
   });
 }
@@ -183,4 +201,17 @@ function isTimezone(name: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** Schedules by the thousand share a few zones and patterns, and each is dear to check. */
+function once<Answer>(check: (text: string) => Answer): (text: string) => Answer {
+  const answers = new Map<string, Answer>();
+  return (text) => {
+    const known = answers.get(text);
+    if (known !== undefined) return known;
+    if (answers.size >= 10_000) answers.clear();
+    const answer = check(text);
+    answers.set(text, answer);
+    return answer;
+  };
 }

@@ -1,6 +1,7 @@
 import { type Problem, RondoError } from '../errors.js';
 import { nearest } from '../problems.js';
 import type { JobDefinition, Schedule } from './define-job.js';
+import { nameless } from './options.js';
 
 /** All jobs that this process knows, by name. */
 export interface Registry {
@@ -14,7 +15,8 @@ export interface Registry {
 /** @throws RondoError `jobs-invalid` with everything that is wrong with any of the jobs, duplicates included */
 export function createRegistry(jobs: readonly JobDefinition[]): Registry {
   const problems = jobs.flatMap((job) => job.problems);
-  const byName = indexed(jobs, (job) => job.name, problems, 'a name of its own among all jobs', 'name');
+  const named = jobs.filter(({ name }) => name !== nameless);
+  const byName = indexed(named, (job) => job.name, problems, 'a name of its own among all jobs', 'name');
   const owned = jobs.flatMap((job) => job.schedules.map((schedule) => ({ job, schedule })));
   const byId = indexed(
     owned,

@@ -28,7 +28,7 @@ export function nextTick(timing: Timing, after: number, next?: NextTick): number
   return time !== null && time <= (timing.endsAt ?? Number.POSITIVE_INFINITY) ? time : null;
 }
 
-/** The ticks in order, strictly after a moment: the first `count`, or all up to and including `until`. */
+/** The ticks in order, strictly after a moment, for as long as the schedule has any. */
 export function* ticksAfter(timing: Timing, after: number, next?: NextTick): Generator<number> {
   let time = nextTick(timing, after, next);
   while (time !== null) {
@@ -70,6 +70,8 @@ export function parseCron(cron: string, timezone: string): Cron {
   const known = parsed.get(key);
   if (known) return known;
   const made = new Cron(cron, { timezone, mode: '5-or-6-parts', fixedTimeRule: 'no-wildcard' });
+  // Croner also reads an ISO time, as a pattern that fires once: here that is what `at` is for.
+  if (made.getOnce()) throw new TypeError('a single time is given as "at"');
   if (parsed.size >= 10_000) parsed.clear();
   parsed.set(key, made);
   return made;

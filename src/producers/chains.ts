@@ -23,33 +23,51 @@ export async function readChains(
 async function readBatch(broker: Broker, job: string, ids: readonly string[], into: Map<string, Chain>): Promise<void> {
   const base = `${broker.keys.queuePrefix(job)}:${job}:`;
   const keys = ['repeat', 'delayed', 'wait', 'prioritized', 'active'].map((name) => base + name);
-  const answer = (await broker.client.eval(readChainsLua, keys.length, ...keys, base, ...ids)) as (string | 0)[];
+  const answer = await broker.client.eval(readChainsLua, keys.length, ...keys, base, ...ids);
+  const [times, others] = answer as [string, (number | string)[]];
+  const scores = times.split(' ');
+  const iterations = new Map<number, Chain['iteration']>();
+  for (let at = 0; at < others.length; at += 2)
+    iterations.set(Number(others[at]), others[at + 1] as Chain['iteration']);
   ids.forEach((id, index) => {
-    const next = answer[2 * index];
-    const iteration = answer[2 * index + 1] as Chain['iteration'];
-    into.set(id, { next: next ? Number(next) : null, iteration });
+    const next = Number(scores[index]);
+    into.set(id, { next: next > 0 ? next : null, iteration: iterations.get(index + 1) ?? 'delayed' });
   });
 }
 
-// Asked in one call, so that a worker that moves the chain on meanwhile does not make it look broken. The next
-// time is handed on as text: on the 32-bit embedded server a formatted number would be cut off.
+// One call, so that a worker that moves a chain on meanwhile does not make it look broken. Nearly always every
+// iteration is delayed, which three commands tell of the whole batch; only then is each looked at. Times are
+// handed on as Redis's own text: on the 32-bit embedded server a formatted number would be cut off.
 const readChainsLua = `
-local base = ARGV[1]
-local answer = {}
-for i = 2, #ARGV do
-  local id = ARGV[i]
-  local score = redis.call('ZSCORE', KEYS[1], id)
-  local iteration = 'gone'
-  if score and redis.call('EXISTS', base .. 'repeat:' .. id) == 1 then
-    local run = 'repeat:' .. id .. ':' .. score
-    if redis.call('EXISTS', base .. run) == 1 then
-      if redis.call('ZSCORE', KEYS[2], run) then iteration = 'delayed'
-      elseif redis.call('HEXISTS', base .. run, 'finishedOn') == 1 then iteration = 'finished'
-      elseif redis.call('ZSCORE', KEYS[4], run) or redis.call('LPOS', KEYS[3], run) then iteration = 'queued'
-      elseif redis.call('LPOS', KEYS[5], run) then iteration = 'active' end
+local base, ids = ARGV[1], {}
+for i = 2, #ARGV do ids[i - 1] = ARGV[i] end
+local times, runs, hashes = redis.call('ZMSCORE', KEYS[1], unpack(ids)), {}, {}
+for i, id in ipairs(ids) do
+  times[i] = times[i] or '0'
+  local scheduler = 'repeat:' .. id
+  runs[i] = scheduler .. ':' .. times[i]
+  hashes[2 * i - 1] = base .. scheduler
+  hashes[2 * i] = base .. runs[i]
+end
+local delayed = redis.call('ZMSCORE', KEYS[2], unpack(runs))
+local whole = redis.call('EXISTS', unpack(hashes)) == #hashes
+
+local function iteration(i)
+  if times[i] == '0' or redis.call('EXISTS', hashes[2 * i - 1], hashes[2 * i]) < 2 then return 'gone' end
+  if delayed[i] then return 'delayed' end
+  if redis.call('HEXISTS', hashes[2 * i], 'finishedOn') == 1 then return 'finished' end
+  if redis.call('ZSCORE', KEYS[4], runs[i]) or redis.call('LPOS', KEYS[3], runs[i]) then return 'queued' end
+  return redis.call('LPOS', KEYS[5], runs[i]) and 'active' or 'gone'
+end
+
+local others = {}
+for i = 1, #ids do
+  if not whole or not delayed[i] then
+    local found = iteration(i)
+    if found ~= 'delayed' then
+      others[#others + 1] = i
+      others[#others + 1] = found
     end
   end
-  answer[#answer + 1] = score or 0
-  answer[#answer + 1] = iteration
 end
-return answer`;
+return { table.concat(times, ' '), others }`;

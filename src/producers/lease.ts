@@ -18,15 +18,16 @@ export function createLease(client: RedisClient, key: string, leaseMs: number): 
   const holder = randomUUID();
   let heldUntil = 0;
   let renewal: NodeJS.Timeout | undefined;
+  let released = false;
 
   const held = () => performance.now() < heldUntil;
 
   async function acquire(): Promise<boolean> {
     const askedAt = performance.now();
     const answer = await client.eval(acquireLua, 1, key, holder, leaseMs);
-    heldUntil = answer === 1 ? askedAt + leaseMs : 0;
-    if (!held()) clearInterval(renewal);
-    else renewal ??= setInterval(() => acquire().catch(() => {}), leaseMs / 4).unref();
+    heldUntil = answer === 1 && !released ? askedAt + leaseMs : 0;
+    clearInterval(renewal);
+    if (held()) renewal = setInterval(() => acquire().catch(() => {}), leaseMs / 4).unref();
     return held();
   }
 
@@ -34,6 +35,7 @@ export function createLease(client: RedisClient, key: string, leaseMs: number): 
     acquire,
     held,
     async release() {
+      released = true; // an answer that is on its way must not begin it anew
       heldUntil = 0;
       clearInterval(renewal);
       await client.eval(releaseLua, 1, key, holder);

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { JobsOptions } from 'bullmq';
 import { runOptions } from '../broker/queues.js';
 import type { Registry } from '../jobs/registry.js';
@@ -106,14 +106,30 @@ export function ownerOf(app: string): string {
   return `code:${app}`;
 }
 
-/** The same for equal content, whatever the order of its keys. */
-export function hashOf(specification: Specification): string {
-  return createHash('sha1').update(JSON.stringify(specification, sortedKeys)).digest('base64url').slice(0, 16);
+/** The same for equal content, whatever the order of the keys in it. */
+export function hashOf({ options, ...rest }: Specification): string {
+  let text = optionTexts.get(options);
+  if (text === undefined) {
+    text = canonical(options);
+    optionTexts.set(options, text);
+  }
+  return hash('sha1', canonical(rest) + text, 'base64url').slice(0, 16);
 }
 
-function sortedKeys(_key: string, value: unknown): unknown {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
+// The schedules of a job, thousands perhaps, share one object of options.
+const optionTexts = new WeakMap<JobsOptions, string>();
+
+/** JSON with its keys in order. Asked for each schedule at each start, so it visits every value just once. */
+function canonical(value: unknown): string {
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'null';
+  if (Array.isArray(value)) return `[${value.map(canonical).join()}]`;
+  if ('toJSON' in value) return JSON.stringify(value);
+  const known = value as Record<string, unknown>;
+  const keys = Object.keys(known).filter((key) => known[key] !== undefined);
+  return `{${keys
+    .sort()
+    .map((key) => `${JSON.stringify(key)}:${canonical(known[key])}`)
+    .join()}}`;
 }
 
 function conflictOf({ id, specification }: Wanted, { stored, unreadable }: PlanInput, owner: string) {
@@ -149,9 +165,7 @@ function faultOf(chain: Chain | undefined): string | null {
 
 function changedFields(before: Specification, after: Specification): string[] {
   const fields = ['description', 'timing', 'payload', 'options'] as const;
-  return fields.filter(
-    (field) => JSON.stringify(before[field], sortedKeys) !== JSON.stringify(after[field], sortedKeys),
-  );
+  return fields.filter((field) => canonical(before[field]) !== canonical(after[field]));
 }
 
 /** An app that points at the wrong Redis, or lost most of its jobs to a mistake, must not wipe what runs. */

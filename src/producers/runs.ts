@@ -3,8 +3,8 @@ import { type Broker, runOptions } from '../broker/queues.js';
 import { tickOf } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
+import { readPayload } from '../jobs/payload.js';
 import type { Registry } from '../jobs/registry.js';
-import { problemsOf } from '../problems.js';
 
 /** Overrides for one run. Durations in ms, times in ms since the epoch. */
 export interface EnqueueOptions {
@@ -50,9 +50,10 @@ export async function enqueue(
   options: EnqueueOptions = {},
 ): Promise<string> {
   if (!job.enabled) throw new RondoError('job-disabled', job.name);
-  checkPayload(job, payload);
-  const { expiresIn, ...overrides } = options;
   const data = payload ?? {};
+  const { refused } = readPayload(job, data);
+  if (refused) throw refused;
+  const { expiresIn, ...overrides } = options;
   const added = await broker.queue(job.name).add(job.name, data, {
     ...runOptions(job),
     ...overrides,
@@ -103,14 +104,6 @@ const bullStates: Record<RunState, readonly JobType[]> = {
   completed: ['completed'],
   failed: ['failed'],
 };
-
-function checkPayload(job: JobDefinition, payload: unknown): void {
-  const read = job.payload.safeParse(payload ?? {});
-  if (read.success) return;
-  throw new RondoError('payload-invalid', job.name, {
-    problems: problemsOf(read.error, payload ?? {}, { at: 'payload' }),
-  });
-}
 
 function stateOf(state: JobState | 'unknown'): RunState {
   const known = runStates.find((name) => name === state);

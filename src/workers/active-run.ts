@@ -3,7 +3,7 @@ import { tickOf } from '../broker/repeat.js';
 import type { JobContext, JobLogger, LogLine } from '../jobs/context.js';
 import type { JobDefinition } from '../jobs/define-job.js';
 import type { Emit, LogLevel, RunFacts } from '../jobs/events.js';
-import type { Outcome } from './outcome.js';
+import { failure, type Outcome, success } from './outcome.js';
 
 /** One attempt under way in this process: what it is about, and the means to end it early. */
 export class ActiveRun {
@@ -12,6 +12,8 @@ export class ActiveRun {
   readonly token: string | undefined;
   readonly definition: JobDefinition;
   readonly emit: Emit;
+  /** Read at once: BullMQ raises the job's count of attempts before it tells the end of one. */
+  readonly facts: RunFacts;
   readonly startedAt = performance.now();
   /** How long until the next attempt, in ms, once BullMQ has asked. */
   retryInMs: number | null = null;
@@ -20,18 +22,13 @@ export class ActiveRun {
   #controller: AbortController | null = null;
   #stopped: { outcome: Outcome; reason: unknown } | null = null;
   #end: ((outcome: Outcome) => void) | null = null;
-  #facts: RunFacts | null = null;
 
   constructor(job: Job, token: string | undefined, definition: JobDefinition, emit: Emit) {
     this.job = job;
     this.token = token;
     this.definition = definition;
     this.emit = emit;
-  }
-
-  get facts(): RunFacts {
-    this.#facts ??= factsOf(this.job);
-    return this.#facts;
+    this.facts = factsOf(job);
   }
 
   get durationMs(): number {
@@ -47,14 +44,28 @@ export class ActiveRun {
     return this.#controller.signal;
   }
 
-  /** Waits for the handler, or for `stop` to give it up. */
-  race(handler: Promise<Outcome>): Promise<Outcome> {
+  /**
+   * Calls the handler and waits for it, or for `stop` to give it up. Few promises on purpose: each costs a no-op
+   * run a measurable share.
+   */
+  race(handler: () => unknown): Promise<Outcome> {
     return new Promise((resolve) => {
       this.#end = (outcome) => {
         this.ended = true;
         resolve(outcome);
       };
-      handler.then((outcome) => this.#end?.(this.#judge(outcome)));
+      const end = (outcome: Outcome) => this.#end?.(this.#judge(outcome));
+      try {
+        const result = handler();
+        if (isThenable(result))
+          result.then(
+            (value) => end(success(value)),
+            (thrown) => end(failure(thrown)),
+          );
+        else end(success(result));
+      } catch (thrown) {
+        end(failure(thrown));
+      }
     });
   }
 
@@ -129,6 +140,10 @@ export function factsOf(job: Job): RunFacts {
     maxAttempts: job.opts.attempts ?? 1,
     ...(tick && { schedule: tick.schedule, tick: tick.time }),
   };
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function';
 }
 
 function lineTo(run: ActiveRun, level: LogLevel): LogLine {

@@ -14,7 +14,7 @@ export type Outcome =
   | { readonly type: 'lock-lost'; readonly error: RondoError };
 
 /** Translates an outcome into what BullMQ understands: a return value or one of its errors. The only place that does. */
-export async function settle(outcome: Outcome, job: Job, token: string | undefined): Promise<unknown> {
+export function settle(outcome: Outcome, job: Job, token: string | undefined): unknown {
   switch (outcome.type) {
     case 'succeeded':
       return outcome.result;
@@ -26,9 +26,17 @@ export async function settle(outcome: Outcome, job: Job, token: string | undefin
     case 'lock-lost':
       throw outcome.error;
     case 'interrupted':
-      await job.moveToWait(token);
-      throw new WaitingError();
+      return putBack(job, token);
   }
+}
+
+async function putBack(job: Job, token: string | undefined): Promise<never> {
+  await job.moveToWait(token);
+  throw new WaitingError();
+}
+
+export function success(result: unknown): Outcome {
+  return { type: 'succeeded', result };
 }
 
 /** A handler may throw anything; whether a retry can help is its own to say, with `retryable: false`. */

@@ -1,0 +1,74 @@
+import { openBroker } from '../dist/broker/queues.js';
+import { repeatOptions } from '../dist/broker/repeat.js';
+import { defineJob } from '../dist/jobs/define-job.js';
+import { createRegistry } from '../dist/jobs/registry.js';
+import { wantedOf } from '../dist/producers/plan.js';
+import { reconcile as bringInLine } from '../dist/producers/schedules.js';
+import { alternate, report } from './compare.mjs';
+
+/** A start with unchanged schedules: reading, comparing and hashing, against upserting them all. */
+export async function reconcile(url) {
+  const broker = await openBroker({
+    redis: { kind: 'single', url, shown: url },
+    profile: 'fail-fast',
+    prefix: 'bench',
+    ruleOf: () => undefined,
+    emit() {},
+  });
+
+  await broker.client.flushall();
+  const few = definitions(10_000);
+  await start(broker, few);
+  console.log('10,000 unchanged schedules:');
+  report(
+    await alternate({
+      'upsert all': () => timed(() => upsertAll(broker, few)),
+      rondo: () => timed(() => start(broker, few)),
+    }),
+    'ms',
+  );
+
+  await broker.client.flushall();
+  const defined = await timedValue(() => definitions(100_000));
+  console.log(`\n100,000 schedules: defined and checked in ${defined.ms} ms`);
+  console.log(`first start, all added: ${await timed(() => start(broker, defined.value))} ms`);
+  report(await alternate({ 'start, all unchanged': () => timed(() => start(broker, defined.value)) }), 'ms');
+  await broker.client.flushall();
+  await broker.close();
+}
+
+function definitions(count) {
+  const schedules = Array.from({ length: count }, (_, index) => ({
+    id: `s${index}`,
+    cron: `${index % 60} ${Math.floor(index / 60) % 24} * * *`,
+    timezone: 'Europe/Paris',
+    payload: { tenant: index },
+  }));
+  return createRegistry([defineJob({ name: 'report', payload: anything, schedules, run: () => null })]);
+}
+
+// A schema of the user's own has its own price; this one has none.
+const anything = { _zod: {}, safeParse: (data) => ({ success: true, data }) };
+
+async function start(broker, registry) {
+  const input = { app: 'bench', release: '1', wanted: wantedOf(registry), now: Date.now };
+  const { failed } = await bringInLine(broker, input, () => {});
+  if (failed.length > 0) throw failed[0].error;
+}
+
+async function upsertAll(broker, registry) {
+  const upserts = wantedOf(registry).map(({ id, specification: { job, timing, payload, options } }) =>
+    broker.queue(job).upsertJobScheduler(id, repeatOptions(id, timing), { name: job, data: payload, opts: options }),
+  );
+  await Promise.all(upserts);
+}
+
+async function timed(work) {
+  return (await timedValue(work)).ms;
+}
+
+async function timedValue(work) {
+  const startedAt = performance.now();
+  const value = await work();
+  return { value, ms: Math.round(performance.now() - startedAt) };
+}

@@ -1,0 +1,28 @@
+// Runs every benchmark, or those named: `npm run bench`, `npm run bench -- execute reconcile`.
+import { cpus, totalmem } from 'node:os';
+import { execute } from './execute.mjs';
+import { processes } from './processes.mjs';
+import { reconcile } from './reconcile.mjs';
+import { startServer } from './server.mjs';
+
+const benchmarks = { execute, reconcile, processes };
+const named = process.argv.slice(2);
+const unknown = named.filter((name) => !(name in benchmarks));
+if (unknown.length > 0) {
+  console.error(`No such benchmark: ${unknown.join(', ')}. There are: ${Object.keys(benchmarks).join(', ')}.`);
+  process.exit(2);
+}
+
+const server = await startServer();
+const memory = Math.round(totalmem() / 2 ** 30);
+console.log(`Node.js ${process.version}, ${server.name}, ${cpus().length} × ${cpus()[0]?.model}, ${memory} GiB\n`);
+try {
+  for (const name of named.length > 0 ? named : Object.keys(benchmarks)) {
+    console.log(`## ${name}\n`);
+    await benchmarks[name](server.url);
+    console.log();
+  }
+} finally {
+  await server.stop();
+}
+process.exit(0);

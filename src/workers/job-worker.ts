@@ -1,0 +1,115 @@
+import { type Job, WaitingError, Worker } from 'bullmq';
+import { RondoError } from '../errors.js';
+import type { JobDefinition } from '../jobs/define-job.js';
+import { retryDelay } from '../jobs/retry.js';
+import { ActiveRun, factsOf } from './active-run.js';
+import { createDeadlines } from './deadlines.js';
+import { createErrorReport } from './error-report.js';
+import { abortGraceMs, execute } from './execute.js';
+import { codeOf, settle } from './outcome.js';
+import type { PoolInput } from './pool.js';
+
+/** How often a run may take its process down, or be lost with it, before it is failed for good. */
+const maxStalls = 3;
+
+/** The BullMQ worker of one job: hands its runs to `execute`, and tells what BullMQ has accepted of them. */
+export function createJobWorker(definition: JobDefinition, input: PoolInput) {
+  const { broker, emit, now, random, lockMs = 30_000, stalledCheckMs = 5_000 } = input;
+  const { name, retry, rateLimit, timeout } = definition;
+  const active = createDeadlines(timeout, timeOut);
+  const runOf = new WeakMap<Job, ActiveRun>();
+  let stopping = false;
+
+  // Two parameters, not three: BullMQ would make an AbortController for each run.
+  async function process(job: Job, token?: string): Promise<unknown> {
+    // It was on its way to us when we were told to stop.
+    if (stopping) return settle({ type: 'interrupted' }, job, token);
+    const run = new ActiveRun(job, token, definition, emit);
+    runOf.set(job, run);
+    active.add(run);
+    try {
+      return await execute(run, now());
+    } catch (error) {
+      if (error instanceof WaitingError) emit({ type: 'run.interrupted', durationMs: run.durationMs, ...run.facts });
+      throw error;
+    } finally {
+      active.delete(run);
+    }
+  }
+
+  const worker = new Worker(name, process, {
+    connection: broker.client,
+    prefix: broker.keys.queuePrefix(name),
+    concurrency: definition.concurrency,
+    ...(rateLimit && { limiter: { max: rateLimit.max, duration: rateLimit.per } }),
+    lockDuration: lockMs,
+    stalledInterval: stalledCheckMs,
+    maxStalledCount: maxStalls,
+    runRetryDelay: 1_000,
+    settings: { repeatStrategy: broker.repeatStrategy, backoffStrategy },
+  });
+  worker.on('completed', reportEnd);
+  worker.on('failed', (job, error) => job && reportFailure(job, error));
+  worker.on('lockRenewalFailed', loseLocks);
+  worker.on(
+    'error',
+    createErrorReport((error, times) => emit({ type: 'worker.error', job: name, error, times })),
+  );
+
+  function backoffStrategy(failed: number, _type?: string, _error?: Error, job?: unknown): number {
+    const delay = retryDelay(failed, retry, random);
+    const run = runOf.get(job as Job);
+    if (run) run.retryInMs = delay;
+    return delay;
+  }
+
+  function timeOut(run: ActiveRun): void {
+    const error = new RondoError('run-timed-out', `${timeout} ms`);
+    run.stop({ type: 'timed-out', error }, error, abortGraceMs);
+  }
+
+  function loseLocks(ids: readonly string[]): void {
+    for (const run of active.runs) {
+      if (!ids.includes(run.facts.run)) continue;
+      const error = new RondoError('run-lock-lost', `${name} ${run.facts.run}`);
+      run.stop({ type: 'lock-lost', error }, error, abortGraceMs);
+      emit({ type: 'run.lock-lost', ...run.facts });
+    }
+  }
+
+  function reportEnd(job: Job): void {
+    const run = runOf.get(job);
+    if (run?.outcome?.type === 'skipped') emit({ type: 'run.skipped', reason: run.outcome.reason, ...run.facts });
+    else if (run) emit({ type: 'run.succeeded', durationMs: run.durationMs, ...run.facts });
+  }
+
+  /** Also told of runs that never reached us: BullMQ fails those that took too many workers down. */
+  function reportFailure(job: Job, error: Error): void {
+    const run = runOf.get(job);
+    emit({
+      type: 'run.failed',
+      durationMs: run?.durationMs ?? 0,
+      code: codeOf(error),
+      reason: error.message,
+      error,
+      retryInMs: job.finishedOn ? null : (run?.retryInMs ?? 0),
+      ...(run?.facts ?? { ...factsOf(job), attempt: job.attemptsMade }),
+    });
+  }
+
+  return {
+    ready: () => worker.waitUntilReady(),
+    /** Takes no new runs; resolves when those that run have ended. */
+    close(): Promise<void> {
+      stopping = true;
+      return worker.close().finally(active.stop);
+    },
+    /** Ends what runs, to be put back. */
+    interrupt(): void {
+      for (const run of active.runs) {
+        const error = new RondoError('run-interrupted', `${name} ${run.facts.run}`);
+        run.stop({ type: 'interrupted' }, error, abortGraceMs);
+      }
+    },
+  };
+}
