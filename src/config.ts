@@ -18,8 +18,8 @@ export interface Config {
   readonly logLevel: z.output<typeof settings>['LOG_LEVEL'];
   /** How long running runs may go on after a signal to stop, in ms. */
   readonly shutdownGrace: number;
-  /** Variables that look like settings of Rondo's and are none: worth a warning. */
-  readonly unknown: readonly string[];
+  /** What is allowed and yet worth a word, in sentences. */
+  readonly warnings: readonly string[];
 }
 
 /** How to reach Redis. `shown` is the address without its password, for logs and errors. */
@@ -59,7 +59,12 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
     release: data.RONDO_RELEASE ?? owner.version,
     logLevel: data.LOG_LEVEL,
     shutdownGrace: data.SHUTDOWN_GRACE,
-    unknown,
+    warnings: [
+      ...unknown.map((key) => `${key} is no setting of this release and is ignored`),
+      ...(data.RONDO_APP || owner.named
+        ? []
+        : ['no package.json above RONDO_JOBS names the app: set RONDO_APP where several share a Redis']),
+    ],
   };
 }
 
@@ -151,12 +156,12 @@ function misspelt(unknown: readonly string[]): Problem[] {
   });
 }
 
-function packageAbove(path: string): { name: string; version: string } {
+function packageAbove(path: string): { name: string; version: string; named: boolean } {
   const folder = dirname(path);
   try {
-    const { name = 'rondo', version = '0.0.0' } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
-    return { name, version };
+    const { name, version = '0.0.0' } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+    return { name: name ?? 'rondo', version, named: name !== undefined };
   } catch {
-    return folder === path ? { name: 'rondo', version: '0.0.0' } : packageAbove(folder);
+    return folder === path ? { name: 'rondo', version: '0.0.0', named: false } : packageAbove(folder);
   }
 }

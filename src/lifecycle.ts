@@ -6,7 +6,10 @@ export interface Service {
   stop(deadline: number): Promise<void>;
 }
 
-/** Starts parts one after the other, and stops those that did start in reverse, all under one deadline. */
+/**
+ * Starts parts one after the other, and stops them in reverse, all under one deadline: one that failed to start too,
+ * which may have opened something before it did.
+ */
 export function createLifecycle() {
   const started: Service[] = [];
   return {
@@ -18,7 +21,11 @@ export function createLifecycle() {
     async stop(deadline: number): Promise<void> {
       const failures: unknown[] = [];
       for (const service of started.splice(0).reverse()) {
-        await service.stop(deadline).catch((error: unknown) => failures.push(error));
+        try {
+          await service.stop(deadline);
+        } catch (error) {
+          failures.push(error);
+        }
       }
       if (failures.length > 0) throw new AggregateError(failures, 'some parts did not stop cleanly');
     },

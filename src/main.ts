@@ -50,7 +50,7 @@ export async function runService(config: Config, roles: readonly Role[], only?: 
       const broker = await open('fail-fast');
       await parts.start(createSupervisor({ broker, registry, app, release, emit, now: Date.now }));
     }
-    for (const name of config.unknown) logger.warn(`${name} is no setting of this release and is ignored`);
+    for (const warning of config.warnings) logger.warn(warning);
     logger.info(
       { app: config.app, release: config.release },
       `${roles.join(' and ')} started, with Redis at ${redis.shown}`,

@@ -9,12 +9,19 @@ import { commaSeparated } from './values.js';
 
 /** Runs one command and ends the process: 0 done, 1 failed, 2 wrong usage. */
 export async function main(argv: readonly string[]): Promise<never> {
-  try {
-    await createProgram().parseAsync([...argv]);
-    return process.exit(process.exitCode ?? 0);
-  } catch (error) {
-    return process.exit(explain(error));
-  }
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error; // a reader such as `head` may leave when it has seen enough
+  });
+  const code = await createProgram()
+    .parseAsync([...argv])
+    .then(() => process.exitCode ?? 0, explain);
+  await Promise.all([written(process.stdout), written(process.stderr)]);
+  return process.exit(code);
+}
+
+/** A pipe takes what its reader has room for, and an exit would cut off the rest. */
+function written(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => stream.write('', () => resolve()));
 }
 
 function createProgram(): Command {

@@ -4,10 +4,12 @@ import { parseDuration } from '../duration.js';
 /** Readers of option values: each throws an InvalidArgumentError, which is wrong usage. */
 
 export function commaSeparated(text: string): string[] {
-  return text
+  const parts = text
     .split(',')
     .map((part) => part.trim())
     .filter(Boolean);
+  if (parts.length === 0) throw new InvalidArgumentError(`Expected one or more names, comma-separated; got "${text}".`);
+  return parts;
 }
 
 export function durationMs(text: string): number {

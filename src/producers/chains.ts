@@ -20,6 +20,17 @@ export async function readChains(
   return chains;
 }
 
+/**
+ * Removes what is left of a run that its chain has lost, and that is in the way of a new one. One that executes, or
+ * has ended, stays.
+ */
+export async function removeStrayRun({ client, keys }: Broker, job: string, id: string, time: number): Promise<void> {
+  const base = `${keys.queuePrefix(job)}:${job}:`;
+  const run = `repeat:${id}:${time}`;
+  const lists = ['delayed', 'prioritized', 'wait', 'active'].map((name) => base + name);
+  await client.eval(removeStrayRunLua, lists.length + 1, ...lists, base + run, run);
+}
+
 async function readBatch(broker: Broker, job: string, ids: readonly string[], into: Map<string, Chain>): Promise<void> {
   const base = `${broker.keys.queuePrefix(job)}:${job}:`;
   const keys = ['repeat', 'delayed', 'wait', 'prioritized', 'active'].map((name) => base + name);
@@ -71,3 +82,11 @@ for i = 1, #ids do
   end
 end
 return { table.concat(times, ' '), others }`;
+
+const removeStrayRunLua = `
+local run = ARGV[1]
+if redis.call('HEXISTS', KEYS[5], 'finishedOn') == 1 or redis.call('LPOS', KEYS[4], run) then return end
+redis.call('ZREM', KEYS[1], run)
+redis.call('ZREM', KEYS[2], run)
+redis.call('LREM', KEYS[3], 0, run)
+redis.call('DEL', KEYS[5], KEYS[5] .. ':logs')`;

@@ -28,6 +28,8 @@ export interface Stored {
   readonly hash: string;
   readonly owner: string;
   readonly release: string;
+  /** Its removal was refused once, and waits for somebody's word. */
+  readonly held?: true;
 }
 
 /** What BullMQ holds of a schedule: its next time, in ms since the epoch, and where that iteration is. */
@@ -54,11 +56,16 @@ export type Change =
     }
   | { readonly kind: 'remove'; readonly stored: Stored; readonly before: number | null; readonly after: null };
 
+export interface Conflict {
+  readonly id: string;
+  readonly reason: string;
+}
+
 export interface Plan {
   readonly changes: readonly Change[];
   readonly unchanged: number;
   /** Schedules that cannot be what the code wants, and are left as they are. */
-  readonly conflicts: readonly { readonly id: string; readonly reason: string }[];
+  readonly conflicts: readonly Conflict[];
   /** Schedules whose removal wants somebody's word; how many this app has in all. */
   readonly refused: { readonly ids: readonly string[]; readonly owned: number } | null;
 }
@@ -80,12 +87,16 @@ export interface PlanInput {
 /** What must happen for Redis to hold what the code wants. Pure: the producer applies it, the command line prints it. */
 export function plan(input: PlanInput): Plan {
   const owner = ownerOf(input.app);
-  const conflicts = input.wanted.flatMap((wanted) => conflictOf(wanted, input, owner) ?? []);
-  const contested = new Set(conflicts.map(({ id }) => id));
-  const settled = input.wanted.filter(({ id }) => !contested.has(id));
-  const changes = settled.flatMap((wanted) => changeOf(wanted, input) ?? []);
+  const changes: Change[] = [];
+  const conflicts: Conflict[] = [];
+  for (const wanted of input.wanted) {
+    const found = conflictOf(wanted, input, owner) ?? changeOf(wanted, input);
+    if (found && 'kind' in found) changes.push(found);
+    else if (found) conflicts.push(found);
+  }
+  const unchanged = input.wanted.length - changes.length - conflicts.length;
   const { removals, refused } = removalsOf(input, owner);
-  return { changes: [...changes, ...removals], unchanged: settled.length - changes.length, conflicts, refused };
+  return { changes: [...changes, ...removals], unchanged, conflicts, refused };
 }
 
 /** What the code declares, ready to be compared; disabled jobs and schedules are not wanted in Redis. */
@@ -132,7 +143,7 @@ function canonical(value: unknown): string {
     .join()}}`;
 }
 
-function conflictOf({ id, specification }: Wanted, { stored, unreadable }: PlanInput, owner: string) {
+function conflictOf({ id, specification }: Wanted, { stored, unreadable }: PlanInput, owner: string): Conflict | null {
   if (unreadable.has(id)) return { id, reason: 'its entry in the store cannot be read' };
   const found = stored.get(id);
   if (!found) return null;
@@ -142,19 +153,30 @@ function conflictOf({ id, specification }: Wanted, { stored, unreadable }: PlanI
   return { id, reason: `it is a schedule of the job ${job}, and a schedule never changes its job` };
 }
 
-function changeOf(wanted: Wanted, { stored, chains, now }: PlanInput): Change | null {
+function changeOf(wanted: Wanted, { stored, chains, now }: PlanInput): Change | Conflict | null {
   const found = stored.get(wanted.id);
   const chain = chains.get(wanted.id);
   const before = chain?.next ?? null;
   const fault = faultOf(chain);
-  if (found?.hash === wanted.hash && !fault) return null;
-  const after = nextTick(wanted.specification.timing, now, wanted.next);
+  if (found?.hash === wanted.hash && !fault && !found.held) return null;
+  const after = tickAfter(wanted, now);
+  if (after !== null && typeof after !== 'number') return after;
   if (!found) return { kind: 'add', wanted, before: null, after };
   if (found.hash !== wanted.hash) {
     return { kind: 'change', wanted, fields: changedFields(found.specification, wanted.specification), before, after };
   }
   // A chain without a further tick has ended: an upsert would start it anew.
-  return fault && after !== null ? { kind: 'heal', wanted, reason: fault, before, after } : null;
+  if (fault && after !== null) return { kind: 'heal', wanted, reason: fault, before, after };
+  return found.held ? { kind: 'change', wanted, fields: ['held'], before, after } : null;
+}
+
+/** A schedule's own rule may fail: that is its own trouble, and nobody else's. */
+function tickAfter({ id, specification, next }: Wanted, now: number): number | null | Conflict {
+  try {
+    return nextTick(specification.timing, now, next);
+  } catch (error) {
+    return { id, reason: `its next time cannot be computed: ${String(error)}` };
+  }
 }
 
 function faultOf(chain: Chain | undefined): string | null {
@@ -175,8 +197,10 @@ function removalsOf(
 ): { removals: Change[]; refused: Plan['refused'] } {
   const kept = new Set(wanted.map(({ id }) => id));
   const owned = [...stored.values()].filter((item) => item.owner === owner);
-  const leaving = owned.filter(({ id }) => !kept.has(id));
-  if (!removeMany && leaving.length >= 5 && leaving.length > owned.length / 2) {
+  const leaving = owned.filter(({ id }) => !kept.has(id)).sort((a, b) => (a.id < b.id ? -1 : 1));
+  const most = leaving.length >= 5 && leaving.length > owned.length / 2;
+  // Once refused it stays so: what the app has added meanwhile would make the rest look few at the next turn.
+  if (!removeMany && (most || leaving.some(({ held }) => held))) {
     return { removals: [], refused: { ids: leaving.map(({ id }) => id), owned: owned.length } };
   }
   const nextOf = ({ id }: Stored) => chains.get(id)?.next ?? null;

@@ -1,7 +1,8 @@
+import { ErrorCode } from 'bullmq';
 import type { Broker } from '../broker/queues.js';
 import { repeatOptions } from '../broker/repeat.js';
 import type { Emit } from '../jobs/events.js';
-import { readChains } from './chains.js';
+import { readChains, removeStrayRun } from './chains.js';
 import { chunks } from './chunks.js';
 import {
   type Change,
@@ -45,7 +46,8 @@ export async function planNow(broker: Broker, input: ReconcileInput): Promise<Pl
  */
 export async function reconcile(broker: Broker, input: ReconcileInput, emit: Emit): Promise<Reconciled> {
   const startedAt = performance.now();
-  const planned = await planNow(broker, input);
+  const state = await readState(broker, input.wanted);
+  const planned = plan({ ...input, ...state, now: input.now() });
   const failed: { id: string; error: unknown }[] = [];
   for (const batch of chunks(planned.changes, 500)) {
     if (input.mayGoOn?.() === false) break;
@@ -59,6 +61,7 @@ export async function reconcile(broker: Broker, input: ReconcileInput, emit: Emi
   }
   for (const { id, reason } of planned.conflicts) emit({ type: 'schedule.conflict', schedule: id, reason });
   if (planned.refused) {
+    await hold(broker, planned.refused.ids, state.stored);
     emit({ type: 'schedules.removal-refused', schedules: planned.refused.ids, owned: planned.refused.owned });
   }
   emit({
@@ -111,10 +114,10 @@ async function apply(broker: Broker, change: Change, deployment: Deployment): Pr
   switch (change.kind) {
     case 'add':
     case 'heal':
-      return put(broker, change.wanted, deployment);
+      return put(broker, change, deployment);
     case 'change': {
-      const onlyWords = change.fields.every((field) => field === 'description');
-      return onlyWords ? store(broker, change.wanted, deployment) : put(broker, change.wanted, deployment);
+      const ticksStay = change.fields.every((field) => field === 'description' || field === 'held');
+      return ticksStay ? store(broker, change.wanted, deployment) : put(broker, change, deployment);
     }
     case 'remove':
       await broker.queue(change.stored.specification.job).removeJobScheduler(change.stored.id);
@@ -122,14 +125,21 @@ async function apply(broker: Broker, change: Change, deployment: Deployment): Pr
   }
 }
 
+type Upsert = Exclude<Change, { kind: 'remove' }>;
+
 /** The scheduler first: where the process dies in between, the store still shows the change as due. */
-async function put(broker: Broker, wanted: Wanted, deployment: Deployment): Promise<void> {
+async function put(broker: Broker, { wanted, after }: Upsert, deployment: Deployment): Promise<void> {
   const { id, specification } = wanted;
   const { job, timing, payload, options } = specification;
   const queue = broker.queue(job);
   const template = { name: job, data: payload, opts: options };
+  const upsert = () => queue.upsertJobScheduler(id, repeatOptions(id, timing), template);
   // BullMQ answers nothing, and does nothing, where no tick is left; its types do not say so.
-  const upserted: unknown = await queue.upsertJobScheduler(id, repeatOptions(id, timing), template);
+  const upserted: unknown = await upsert().catch(async (error: { code?: unknown }) => {
+    if (error.code !== ErrorCode.SchedulerJobIdCollision || after === null) throw error;
+    await removeStrayRun(broker, job, id, after);
+    return upsert();
+  });
   if (!upserted) await queue.removeJobScheduler(id);
   await store(broker, wanted, deployment);
 }
@@ -137,6 +147,14 @@ async function put(broker: Broker, wanted: Wanted, deployment: Deployment): Prom
 async function store(broker: Broker, { id, specification, hash }: Wanted, { app, release }: Deployment): Promise<void> {
   const entry: Omit<Stored, 'id'> = { hash, owner: ownerOf(app), release, specification };
   await broker.client.hset(broker.keys.schedules, id, JSON.stringify(entry));
+}
+
+/** Marks schedules whose removal was refused, until they are declared again or somebody says yes. */
+async function hold(broker: Broker, ids: readonly string[], stored: ReadonlyMap<string, Stored>): Promise<void> {
+  for (const { id, ...entry } of ids.flatMap((it) => stored.get(it) ?? [])) {
+    if (entry.held) continue;
+    await broker.client.hset(broker.keys.schedules, id, JSON.stringify({ ...entry, held: true }));
+  }
 }
 
 function report(change: Change, result: PromiseSettledResult<void>, emit: Emit): void {

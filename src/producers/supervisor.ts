@@ -1,5 +1,5 @@
 import type { Broker } from '../broker/queues.js';
-import type { Emit } from '../jobs/events.js';
+import type { Emit, RondoEvent } from '../jobs/events.js';
 import type { Registry } from '../jobs/registry.js';
 import { until } from '../lifecycle.js';
 import { createLease } from './lease.js';
@@ -28,6 +28,7 @@ export function createSupervisor(input: SupervisorInput) {
   const { broker, registry, emit, app, release } = input;
   const lease = createLease(broker.client, broker.keys.producerLease(app), leaseMs);
   const wanted = wantedOf(registry);
+  const news = onlyNews(emit);
   let state: 'new' | 'leading' | 'standby' = 'new';
   let reconcileAt = 0;
   let stopping = false;
@@ -59,7 +60,8 @@ export function createSupervisor(input: SupervisorInput) {
 
   async function bringInLine(): Promise<void> {
     const startedAt = performance.now();
-    await reconcile(broker, { ...input, wanted, mayGoOn: lease.held }, emit);
+    await reconcile(broker, { ...input, wanted, mayGoOn: lease.held }, news.emit);
+    news.turnOver();
     // At most a tenth of the time goes into looking, however many schedules there are.
     const tookMs = performance.now() - startedAt;
     reconcileAt = performance.now() + Math.max(reconcileEveryMs, 10 * tookMs);
@@ -91,3 +93,22 @@ export function createSupervisor(input: SupervisorInput) {
     },
   };
 }
+
+/** What stays wrong from turn to turn is told when it begins. */
+function onlyNews(emit: Emit) {
+  let lastTurn = new Set<string>();
+  let thisTurn = new Set<string>();
+  return {
+    emit(event: RondoEvent): void {
+      const key = lasting.includes(event.type) ? JSON.stringify(event) : null;
+      if (key) thisTurn.add(key);
+      if (!key || !lastTurn.has(key)) emit(event);
+    },
+    turnOver(): void {
+      lastTurn = thisTurn;
+      thisTurn = new Set();
+    },
+  };
+}
+
+const lasting: readonly RondoEvent['type'][] = ['schedule.conflict', 'schedule.failed', 'schedules.removal-refused'];

@@ -70,12 +70,19 @@ export function freshPrefix(): string {
   return `test-${randomBytes(6).toString('hex')}`;
 }
 
+export interface WorkOptions {
+  readonly jobs?: readonly JobDefinition[];
+  readonly random?: () => number;
+  readonly lockMs?: number;
+  readonly stalledCheckMs?: number;
+}
+
 export interface Fixture {
   readonly broker: Broker;
   readonly events: Events;
   readonly prefix: string;
-  /** Starts a worker for the jobs; stopped when the test is over. */
-  work(options?: { random?: () => number; jobs?: readonly JobDefinition[] }): Promise<ReturnType<typeof createPool>>;
+  /** Starts a worker for the jobs, or for those it is told; stopped when the test is over. */
+  work(options?: WorkOptions): Promise<ReturnType<typeof createPool>>;
   /** Starts a producer for them; stopped when the test is over. */
   produce(options?: {
     app?: string;
@@ -103,9 +110,9 @@ export async function fixture(jobs: readonly JobDefinition[], options: { url?: s
     broker,
     events,
     prefix,
-    async work({ random = Math.random, jobs: only = jobs } = {}) {
-      const own = await open('patient', jobs);
-      const pool = createPool({ broker: own.broker, jobs: only, emit: events.emit, now: Date.now, random });
+    async work({ jobs: known = jobs, random = Math.random, ...hooks } = {}) {
+      const own = await open('patient', known);
+      const pool = createPool({ broker: own.broker, jobs: known, emit: events.emit, now: Date.now, random, ...hooks });
       await pool.start();
       onTestFinished(() => pool.stop(Date.now()));
       return pool;

@@ -1,6 +1,7 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { inject, onTestFinished } from 'vitest';
 import { eventually } from './harness.js';
@@ -15,6 +16,8 @@ export interface Program {
   readonly lines: readonly Line[];
   /** What it wrote that is no JSON line, and its standard error. */
   readonly text: () => string;
+  readonly stdout: () => string;
+  readonly stderr: () => string;
   /** The first line that matches, written already or to come. */
   line(matches: (line: Line) => boolean, timeoutMs?: number): Promise<Line>;
   /** Resolves to how it ended. */
@@ -35,9 +38,11 @@ export function startProgram(
 ): Program {
   const child = spawn(execPath, [entry, ...args], {
     cwd,
-    env: { ...cleanEnvironment(), REDIS_URL: inject('redisUrl'), ...env },
+    env: programEnvironment(env),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  const stdout = collect(child.stdout);
+  const stderr = collect(child.stderr);
   const lines: Line[] = [];
   const text: string[] = [];
   createInterface({ input: child.stdout }).on('line', (line) => {
@@ -50,7 +55,7 @@ export function startProgram(
   createInterface({ input: child.stderr }).on('line', (line) => text.push(line));
   const exit = once(child, 'close').then(([code, signal]) => ({ code, signal }));
   onTestFinished(async () => {
-    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
+    if (!hasEnded(child)) child.kill('SIGKILL');
     child.kill('SIGCONT');
     await exit;
   });
@@ -58,16 +63,18 @@ export function startProgram(
     child,
     lines,
     text: () => text.join('\n'),
+    stdout,
+    stderr,
     async line(matches, timeoutMs = 15_000) {
       let found: Line | undefined;
       const look = () => {
         found = lines.find(matches);
-        return found !== undefined || child.exitCode !== null;
+        return found !== undefined || hasEnded(child);
       };
       await eventually(look, timeoutMs).catch((error) => {
         throw new Error(`${error.message}\n${text.join('\n')}\n${lines.map((line) => line.msg).join('\n')}`);
       });
-      if (!found) throw new Error(`it ended with ${child.exitCode}: ${text.join('\n')}`);
+      if (!found) throw new Error(`it ended with ${child.exitCode ?? child.signalCode}: ${text.join('\n')}`);
       return found;
     },
     exit,
@@ -78,17 +85,64 @@ export function startProgram(
 /** Runs one command to its end. */
 export async function runProgram(args: readonly string[], options: ProgramOptions = {}) {
   const program = startProgram(args, options);
-  const stdout: string[] = [];
-  program.child.stdout?.on('data', (data) => stdout.push(String(data)));
-  const { code } = await program.exit;
-  return { code, stdout: stdout.join(''), stderr: program.text() };
+  const { code, signal } = await program.exit;
+  return { code, signal, stdout: program.stdout(), stderr: program.stderr() };
 }
 
-/** Ours without the settings that the developer's own shell may hold. */
-function cleanEnvironment(): NodeJS.ProcessEnv {
-  const entries = Object.entries(process.env).filter(
-    ([key]) =>
-      !key.startsWith('RONDO_') && !['REDIS_URL', 'NODE_ENV', 'LOG_LEVEL', 'SHUTDOWN_GRACE', 'VITEST'].includes(key),
-  );
-  return Object.fromEntries(entries);
+/** Runs a line of shell in which `$rondo` is the program. */
+export async function runShell(script: string, { env = {}, cwd }: ProgramOptions = {}) {
+  const rondo = `'${process.execPath}' '${entry}'`;
+  const child = spawn('sh', ['-c', script.replaceAll('$rondo', rondo)], {
+    cwd,
+    env: programEnvironment(env),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const stdout = collect(child.stdout);
+  const stderr = collect(child.stderr);
+  const [code] = await once(child, 'close');
+  return { code, stdout: stdout(), stderr: stderr() };
+}
+
+/**
+ * Starts `rondo` on a terminal of its own, through the `script` of util-linux.
+ *
+ * @returns what the terminal shows, and a way to type
+ */
+export function startOnTerminal(command: string, { env = {}, cwd }: ProgramOptions = {}) {
+  const child = spawn('script', ['-qec', `'${process.execPath}' '${entry}' ${command}`, '/dev/null'], {
+    cwd,
+    env: programEnvironment({ TERM: 'xterm', ...env }),
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const screen = collect(child.stdout);
+  const exit = once(child, 'close').then(([code]) => code as number | null);
+  onTestFinished(async () => {
+    child.stdin.destroy();
+    if (!hasEnded(child)) child.kill('SIGTERM');
+    await exit;
+  });
+  return { screen, exit, type: (keys: string) => void child.stdin.write(keys) };
+}
+
+export function hasTerminal(): boolean {
+  return spawnSync('script', ['--version'], { encoding: 'utf8' }).stdout?.includes('util-linux') ?? false;
+}
+
+/** Ours without the settings that the developer's own shell may hold, and with the tests' server. */
+function programEnvironment(env: Record<string, string>): NodeJS.ProcessEnv {
+  const foreign = ['REDIS_URL', 'NODE_ENV', 'LOG_LEVEL', 'SHUTDOWN_GRACE', 'VITEST'];
+  const kept = Object.entries(process.env).filter(([key]) => !key.startsWith('RONDO_') && !foreign.includes(key));
+  return { ...Object.fromEntries(kept), REDIS_URL: inject('redisUrl'), ...env };
+}
+
+function collect(stream: Readable): () => string {
+  let text = '';
+  stream.setEncoding('utf8').on('data', (data: string) => {
+    text += data;
+  });
+  return () => text;
+}
+
+function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode !== null || signalCode !== null;
 }

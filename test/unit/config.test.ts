@@ -1,0 +1,248 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { loadConfig } from '../../src/config.js';
+import { RondoError } from '../../src/errors.js';
+
+type Env = Record<string, string | undefined>;
+
+function refused(env: Env): RondoError {
+  try {
+    loadConfig(env);
+  } catch (error) {
+    if (error instanceof RondoError && error.code === 'config-invalid') return error;
+    throw error;
+  }
+  throw new Error('the settings are taken');
+}
+
+describe('the settings', () => {
+  test('have a default each', () => {
+    expect(loadConfig({})).toEqual({
+      redis: { kind: 'embedded', shown: 'the embedded server' },
+      prefix: 'rondo',
+      jobsModule: null,
+      app: 'rondo',
+      release: expect.stringMatching(/^\d+\.\d+\.\d+/),
+      logLevel: 'info',
+      shutdownGrace: 25_000,
+      warnings: [],
+    });
+  });
+
+  test('are as the environment says', () => {
+    const env = {
+      NODE_ENV: 'production',
+      REDIS_URL: 'redis://localhost:6379',
+      RONDO_PREFIX: 'staging.2',
+      RONDO_APP: '@acme/mailer',
+      RONDO_RELEASE: '2026-11-21_1',
+      LOG_LEVEL: 'debug',
+      SHUTDOWN_GRACE: '2m',
+    };
+    expect(loadConfig(env)).toMatchObject({
+      redis: { kind: 'single', url: 'redis://localhost:6379' },
+      prefix: 'staging.2',
+      app: '@acme/mailer',
+      release: '2026-11-21_1',
+      logLevel: 'debug',
+      shutdownGrace: 120_000,
+    });
+  });
+
+  test('that are empty count as not set', () => {
+    const empty = { REDIS_URL: '', RONDO_PREFIX: '', LOG_LEVEL: '', SHUTDOWN_GRACE: '', RONDO_JOBS: '', RONDO_FOO: '' };
+    expect(loadConfig(empty)).toEqual(loadConfig({}));
+  });
+
+  test('of others are none of our business', () => {
+    expect(loadConfig({ PATH: '/bin', LOG_LEVELS: 'x', REDIS_URLS: 'x' })).toEqual(loadConfig({}));
+  });
+
+  test.each([
+    ['0', 0],
+    ['1500', 1_500],
+    ['250ms', 250],
+    ['1h', 3_600_000],
+  ])('take SHUTDOWN_GRACE=%s', (text, ms) => {
+    expect(loadConfig({ SHUTDOWN_GRACE: text }).shutdownGrace).toBe(ms);
+  });
+
+  test.each([
+    ['SHUTDOWN_GRACE', '30 s', /'10s'.*at most 1h/],
+    ['SHUTDOWN_GRACE', '-1', /a duration/],
+    ['SHUTDOWN_GRACE', '1.5', /a duration/],
+    ['SHUTDOWN_GRACE', '2h', /at most 1h/],
+    ['LOG_LEVEL', 'verbose', /"fatal", "error", "warn", "info", "debug", "trace", "silent"/],
+    ['RONDO_PREFIX', '{rondo}', /up to 50 letters/],
+    ['RONDO_PREFIX', 'x'.repeat(51), /up to 50 letters/],
+    ['RONDO_APP', 'my app', /up to 100 letters/],
+    ['RONDO_RELEASE', 'x'.repeat(101), /up to 100 letters/],
+  ])('refuse %s=%s, and say what is expected', (key, value, expected) => {
+    const { problems } = refused({ [key]: value });
+    expect(problems).toEqual([
+      { where: key, expected: expect.stringMatching(expected), got: expect.stringContaining(value.slice(0, 70)) },
+    ]);
+  });
+
+  test('tell everything that is wrong at once, in the message too', () => {
+    const error = refused({
+      NODE_ENV: 'production',
+      RONDO_PREFIX: 'a b',
+      RONDO_APPS: 'x',
+      LOG_LEVEL: 'loud',
+      SHUTDOWN_GRACE: 'soon',
+    });
+    const wrong = ['LOG_LEVEL', 'REDIS_URL', 'RONDO_APPS', 'RONDO_PREFIX', 'SHUTDOWN_GRACE'];
+    expect(error.problems.map(({ where }) => where).sort()).toEqual(wrong);
+    for (const key of wrong) expect(error.message).toContain(`${key}: expected`);
+  });
+
+  test('refuse a misspelt one, with the right one', () => {
+    expect(refused({ RONDO_JOB: './jobs.mjs' }).problems).toEqual([
+      { where: 'RONDO_JOB', expected: 'no such setting (did you mean RONDO_JOBS?)', got: 'a value' },
+    ]);
+    expect(refused({ RONDO_REALEASE: '1' }).message).toContain('RONDO_RELEASE');
+  });
+
+  test('take an unrelated RONDO_ one for unknown, to be warned of', () => {
+    expect(loadConfig({ RONDO_DASHBOARD_COLOUR: 'red' }).warnings).toEqual([
+      'RONDO_DASHBOARD_COLOUR is no setting of this release and is ignored',
+    ]);
+  });
+
+  test('of production include REDIS_URL', () => {
+    expect(refused({ NODE_ENV: 'production' }).problems).toEqual([
+      { where: 'REDIS_URL', expected: expect.stringContaining('NODE_ENV=production'), got: 'nothing' },
+    ]);
+    expect(loadConfig({ NODE_ENV: 'development' }).redis.kind).toBe('embedded');
+  });
+});
+
+describe('REDIS_URL', () => {
+  test.each([
+    'redis://localhost',
+    'redis://localhost:6380/3',
+    'redis://:secret@localhost/',
+    'rediss://user:p%40ss@redis.example.com:6379/0',
+    'redis://[::1]:6379',
+  ])('takes %s as it is', (url) => {
+    expect(loadConfig({ REDIS_URL: url }).redis).toMatchObject({ kind: 'single', url });
+  });
+
+  test('reads the nodes and the credentials of a cluster', () => {
+    expect(loadConfig({ REDIS_URL: 'redis+cluster://user:p%40ss@h1:7000,h2' }).redis).toEqual({
+      kind: 'cluster',
+      nodes: [
+        { host: 'h1', port: 7_000 },
+        { host: 'h2', port: 6_379 },
+      ],
+      username: 'user',
+      password: 'p@ss',
+      shown: 'redis+cluster://***@h1:7000,h2',
+    });
+    expect(loadConfig({ REDIS_URL: 'redis+cluster://127.0.0.1:7000/' }).redis).toEqual({
+      kind: 'cluster',
+      nodes: [{ host: '127.0.0.1', port: 7_000 }],
+      shown: 'redis+cluster://127.0.0.1:7000/',
+    });
+  });
+
+  test.each([
+    'localhost:6379',
+    'http://localhost:6379',
+    'redis://',
+    'redis://localhost:notaport',
+    'redis://localhost:99999',
+    'redis://localhost/db0',
+    'redis://:100%@localhost',
+    'redis+cluster://',
+    'redis+cluster://h1:7000,',
+    'redis+cluster://h1:0',
+    'redis+cluster://h1:70000',
+    'redis+cluster://h1?tls=1',
+    'redis+cluster://:100%@h1:7000',
+  ])('refuses %s, and says how it is written', (url) => {
+    expect(refused({ REDIS_URL: url }).problems).toEqual([
+      {
+        where: 'REDIS_URL',
+        expected: expect.stringContaining('redis://[[user]:password@]host'),
+        got: expect.any(String),
+      },
+    ]);
+  });
+
+  test.each([
+    ['redis://user:hunter2@host:6379/0', 'redis://***@host:6379/0'],
+    ['redis://:hunt@er2@host', 'redis://***@host'],
+    ['redis://host:6379/0?password=hunter2', 'redis://host:6379/0?***'],
+    ['redis://host:6379/0?password=hunt@er2', 'redis://***'],
+    ['redis+cluster://user:hunter2@h1:7000,h2:7001', 'redis+cluster://***@h1:7000,h2:7001'],
+  ])('shows %s without what is secret', (url, shown) => {
+    expect(loadConfig({ REDIS_URL: url }).redis.shown).toBe(shown);
+  });
+
+  test.each([
+    'redis://user:hunter2@host:6379/notadatabase',
+    'redis://user:hunter2@host:notaport',
+    'redis://:hunt?hunter2@host:port',
+    'redis://:hunt#hunter2@host:port',
+    'redis://:hunt/hunter2@host:port',
+    'redis://:hunter2%@host',
+    'redis://host:port?password=hunter2',
+    'redis://host:port?password=hunt@hunter2',
+    'redis://host:port#hunter2',
+    'redis+cluster://user:hunter2@h1:port',
+    'redis+cluster://user:hunter2%@h1:7000',
+    'redis+cluster://h1:7000?password=hunter2',
+    'redis+sentinel://user:hunter2@h1:26379/main',
+    'REDIS://user:hunter2@host:port',
+    'redis:/user:hunter2@host',
+    'user:hunter2@host',
+    'hunter2',
+    'redis://user:hunter2@host:po\nrt',
+  ])('never shows what is secret in %j where it is refused', (url) => {
+    const error = refused({ REDIS_URL: url, LOG_LEVEL: 'loud' });
+    expect(error.problems).toHaveLength(2);
+    expect(JSON.stringify([error.message, error.problems, error.stack, String(error.cause)])).not.toContain('hunter2');
+  });
+});
+
+describe('the app and its release', () => {
+  let root = '';
+
+  beforeAll(() => {
+    root = mkdtempSync(join(tmpdir(), 'rondo-config-'));
+    mkdirSync(join(root, 'acme', 'src', 'jobs'), { recursive: true });
+    writeFileSync(join(root, 'acme', 'package.json'), JSON.stringify({ name: 'acme', version: '7.8.9' }));
+    mkdirSync(join(root, 'bare'));
+    writeFileSync(join(root, 'bare', 'package.json'), '{}');
+  });
+
+  afterAll(() => rmSync(root, { recursive: true }));
+
+  const identity = (env: Env) => {
+    const { app, release } = loadConfig(env);
+    return { app, release };
+  };
+
+  test('are those of the package that the jobs module lies in', () => {
+    const module = join(root, 'acme', 'src', 'jobs', 'index.mjs');
+    expect(identity({ RONDO_JOBS: module })).toEqual({ app: 'acme', release: '7.8.9' });
+    expect(loadConfig({ RONDO_JOBS: module }).jobsModule).toBe(module);
+  });
+
+  test('are as the settings say, whatever the package is', () => {
+    const env = { RONDO_JOBS: join(root, 'acme', 'jobs.mjs'), RONDO_APP: 'other', RONDO_RELEASE: '1' };
+    expect(identity(env)).toEqual({ app: 'other', release: '1' });
+  });
+
+  test('have names where the package has none', () => {
+    expect(identity({ RONDO_JOBS: join(root, 'bare', 'jobs.mjs') })).toEqual({ app: 'rondo', release: '0.0.0' });
+  });
+
+  test('a jobs module is found from the folder that the program was started in', () => {
+    expect(loadConfig({ RONDO_JOBS: './my-jobs.mjs' }).jobsModule).toBe(resolve('my-jobs.mjs'));
+  });
+});
