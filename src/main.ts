@@ -21,15 +21,18 @@ export type Role = 'producer' | 'worker';
 export async function runService(config: Config, roles: readonly Role[], only?: readonly string[]): Promise<void> {
   const logger = createLogger(config.logLevel);
   const emit = logEvents(logger);
-  const registry = await loadRegistry(config.jobsModule);
   const parts = createLifecycle();
   const signal = untilSignal();
   let crash: (error: unknown) => void = () => {};
   const crashed = new Promise<never>((_, reject) => {
     crash = reject;
   });
+  crashed.catch(() => {}); // it may come while parts still start, before anybody waits for it
 
   try {
+    // First, and last to stop: a jobs module may leave timers and listeners of its own behind.
+    await parts.start(containStrayErrors(emit, crash));
+    const registry = await loadRegistry(config.jobsModule);
     const redis = await reachable(config.redis, parts, crash);
     const ruleOf = (schedule: string) => registry.findSchedule(schedule)?.schedule.next;
     // A connection of its own for each role: workers wait for Redis to come back, producers would rather know.
@@ -42,7 +45,6 @@ export async function runService(config: Config, roles: readonly Role[], only?: 
     if (roles.includes('worker')) {
       const jobs = (only?.map(registry.get) ?? registry.jobs).filter(({ enabled }) => enabled);
       const broker = await open('patient');
-      await parts.start(containStrayErrors(emit, crash));
       await parts.start(createPool({ broker, jobs, emit, now: Date.now, random: Math.random }));
     }
     if (roles.includes('producer')) {

@@ -1,19 +1,31 @@
 import { type Job, WaitingError, Worker } from 'bullmq';
+import type { Broker } from '../broker/queues.js';
 import { RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
+import type { Emit } from '../jobs/events.js';
 import { retryDelay } from '../jobs/retry.js';
 import { ActiveRun, factsOf } from './active-run.js';
 import { createDeadlines } from './deadlines.js';
 import { createErrorReport } from './error-report.js';
 import { abortGraceMs, execute } from './execute.js';
 import { codeOf, settle } from './outcome.js';
-import type { PoolInput } from './pool.js';
+
+export interface WorkerInput {
+  readonly broker: Broker;
+  readonly emit: Emit;
+  readonly now: () => number;
+  readonly random: () => number;
+  /** How long a run stays its worker's without a sign of life; half of it is how often one is given. In ms. */
+  readonly lockMs?: number;
+  /** How often somebody looks for runs whose worker gave none, in ms. */
+  readonly stalledCheckMs?: number;
+}
 
 /** How often a run may take its process down, or be lost with it, before it is failed for good. */
 const maxStalls = 3;
 
 /** The BullMQ worker of one job: hands its runs to `execute`, and tells what BullMQ has accepted of them. */
-export function createJobWorker(definition: JobDefinition, input: PoolInput) {
+export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
   const { broker, emit, now, random, lockMs = 30_000, stalledCheckMs = 5_000 } = input;
   const { name, retry, rateLimit, timeout } = definition;
   const active = createDeadlines(timeout, timeOut);

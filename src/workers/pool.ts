@@ -1,20 +1,10 @@
-import type { Broker } from '../broker/queues.js';
 import type { JobDefinition } from '../jobs/define-job.js';
-import type { Emit } from '../jobs/events.js';
 import { until } from '../lifecycle.js';
 import { abortGraceMs } from './execute.js';
-import { createJobWorker } from './job-worker.js';
+import { createJobWorker, type WorkerInput } from './job-worker.js';
 
-export interface PoolInput {
-  readonly broker: Broker;
+export interface PoolInput extends WorkerInput {
   readonly jobs: readonly JobDefinition[];
-  readonly emit: Emit;
-  readonly now: () => number;
-  readonly random: () => number;
-  /** How long a run stays its worker's without a sign of life; half of it is how often one is given. In ms. */
-  readonly lockMs?: number;
-  /** How often somebody looks for runs whose worker gave none, in ms. */
-  readonly stalledCheckMs?: number;
 }
 
 /** How long putting back what was interrupted may take, in ms, beyond the deadline. */

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { inject, onTestFinished } from 'vitest';
 import { type Broker, openBroker } from '../../src/broker/queues.js';
+import { loadConfig } from '../../src/config.js';
 import type { JobDefinition } from '../../src/jobs/define-job.js';
 import type { Emit, RondoEvent } from '../../src/jobs/events.js';
 import { createRegistry } from '../../src/jobs/registry.js';
@@ -91,21 +92,25 @@ export interface Fixture {
   }): Promise<ReturnType<typeof createSupervisor>>;
 }
 
-/** The parts of the service, wired by hand to the tests' server under a prefix of their own. */
+/**
+ * The parts of the service, wired by hand to the tests' server under a prefix of their own.
+ *
+ * @param options.url a server of the test's own, as `REDIS_URL` would name it
+ */
 export async function fixture(jobs: readonly JobDefinition[], options: { url?: string } = {}): Promise<Fixture> {
-  const url = options.url ?? inject('redisUrl');
+  const { redis } = loadConfig({ REDIS_URL: options.url ?? inject('redisUrl') });
+  if (redis.kind === 'embedded') throw new Error('a fixture wants the address of a server');
   const prefix = freshPrefix();
   const events = recordEvents();
   const open = async (profile: 'patient' | 'fail-fast', known: readonly JobDefinition[]) => {
     const registry = createRegistry(known);
     const ruleOf = (id: string) => registry.findSchedule(id)?.schedule.next;
-    const redis = { kind: 'single', url, shown: url } as const;
     const broker = await openBroker({ redis, profile, prefix, ruleOf, emit: events.emit });
     onTestFinished(() => broker.close());
     return { broker, registry };
   };
   const { broker } = await open('fail-fast', jobs);
-  onTestFinished(() => removeKeys(broker, prefix));
+  if (!options.url) onTestFinished(() => removeKeys(broker, prefix));
   return {
     broker,
     events,

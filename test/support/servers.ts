@@ -97,7 +97,7 @@ async function launchOnFreePort(options: RedisOptions, dir: string, guard: Guard
   }
 }
 
-async function findFreePort(): Promise<number> {
+export async function findFreePort(): Promise<number> {
   const probe = createServer().listen(0, '127.0.0.1');
   await once(probe, 'listening');
   const { port } = probe.address() as AddressInfo;
