@@ -40,6 +40,7 @@ module.exports = {
     ...mayImport('broker/', ['jobs/'], ['config\\.ts']),
     ...mayImport('producers/', ['jobs/', 'broker/']),
     ...mayImport('workers/', ['jobs/', 'broker/']),
+    ...mayImport('http/', ['jobs/', 'producers/'], ['broker/', 'config\\.ts']),
     ...mayImport('observability/', ['jobs/'], ['config\\.ts']),
     ...mayImport('cli/', ['jobs/', 'broker/', 'producers/', 'observability/', 'config\\.ts', 'main\\.ts']),
   ],

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -18,8 +19,27 @@ export interface Config {
   readonly logLevel: z.output<typeof settings>['LOG_LEVEL'];
   /** How long running runs may go on after a signal to stop, in ms. */
   readonly shutdownGrace: number;
+  readonly http: {
+    readonly host: string;
+    readonly port: number;
+    /** Who may use the API; none where none are configured. */
+    readonly keys: readonly ApiKey[];
+  };
+  /** Of the jobs that come with Rondo. */
+  readonly catalog: { readonly httpRequest: { readonly allow: readonly string[] } };
   /** What is allowed and yet worth a word, in sentences. */
   readonly warnings: readonly string[];
+}
+
+export const scopes = ['read', 'enqueue', 'operate', 'admin'] as const;
+export type Scope = (typeof scopes)[number];
+
+/** A key of the API. The secret itself is forgotten as soon as it is read. */
+export interface ApiKey {
+  readonly name: string;
+  /** SHA-256 of the secret. */
+  readonly digest: Buffer;
+  readonly scopes: readonly Scope[];
 }
 
 /** How to reach Redis. `shown` is the address without its password, for logs and errors. */
@@ -37,9 +57,10 @@ export type RedisSettings =
 /**
  * Reads every setting from the environment: the only place that does.
  *
+ * @param api whether the process will serve the API, and so wants keys in production
  * @throws RondoError `config-invalid` with all that is wrong, each with its key; never a secret's value
  */
-export function loadConfig(env: Record<string, string | undefined> = process.env): Config {
+export function loadConfig(env: Record<string, string | undefined> = process.env, { api = false } = {}): Config {
   const given = Object.fromEntries(Object.entries(env).filter(([key, value]) => value && isOurs(key)));
   const read = settings.safeParse(given);
   const unknown = Object.keys(given).filter((key) => !(key in settings.shape));
@@ -47,6 +68,7 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
   if (given.NODE_ENV === 'production' && !given.REDIS_URL) {
     problems.push({ where: 'REDIS_URL', expected: 'the address of a Redis, with NODE_ENV=production', got: 'nothing' });
   }
+  if (api) problems.push(...missingKeys(given));
   if (!read.data || problems.length > 0) throw new RondoError('config-invalid', '', { problems });
   const { data } = read;
   const jobsModule = data.RONDO_JOBS ? resolve(data.RONDO_JOBS) : null;
@@ -59,6 +81,8 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
     release: data.RONDO_RELEASE ?? owner.version,
     logLevel: data.LOG_LEVEL,
     shutdownGrace: data.SHUTDOWN_GRACE,
+    http: { host: data.HOST, port: data.PORT, keys: data.RONDO_API_KEYS },
+    catalog: { httpRequest: { allow: data.HTTP_REQUEST_ALLOW } },
     warnings: [
       ...unknown.map((key) => `${key} is no setting of this release and is ignored`),
       ...(data.RONDO_APP || owner.named
@@ -87,6 +111,19 @@ const settings = z.object({
     .transform((text) => (/^\d+$/.test(text) ? Number(text) : text))
     .pipe(duration({ max: 3_600_000 }))
     .default(25_000),
+  HOST: z.string().default('127.0.0.1'),
+  PORT: z
+    .string()
+    .regex(/^\d{1,5}$/, { error: 'a port from 0 to 65535' })
+    .transform(Number)
+    .pipe(z.int().max(65_535))
+    .default(3_000),
+  HTTP_REQUEST_ALLOW: z
+    .string()
+    .default('')
+    .transform((text) => text.split(',').flatMap((entry) => entry.trim().toLowerCase() || []))
+    .pipe(z.array(z.string().regex(/^[a-z0-9.:-]+(\/\d{1,3})?$/, { error: 'a host, an address or a network' }))),
+  RONDO_API_KEYS: z.string().default('').transform(readApiKeys),
 });
 
 function isOurs(key: string): boolean {
@@ -128,6 +165,38 @@ function readCluster(text: string): RedisSettings | null {
   };
 }
 
+const loopback = /^(localhost|127\..*|::1)$/;
+const shortestSecret = 16;
+
+function readApiKeys(text: string, context: z.RefinementCtx): ApiKey[] {
+  const entries = text.split(',').filter((entry) => entry.trim() !== '');
+  const names = new Set<string>();
+  return entries.flatMap((entry, index) => {
+    const [name = '', secret = '', given = '', ...rest] = entry.trim().split(':');
+    // Never the entry itself: whichever part is wrong, a secret is near.
+    const refuse = (expected: string) => context.addIssue({ code: 'custom', path: [index], message: expected });
+    const asked = given.split('|').filter((scope): scope is Scope => scopes.some((known) => known === scope));
+    if (rest.length > 0 || !secret || !given) refuse('name:secret:scope|scope');
+    else if (!/^[a-z0-9][a-z0-9-]{0,63}$/.test(name)) refuse('a name of small letters, digits and hyphens');
+    else if (names.has(name)) refuse('a name of its own');
+    else if (!/^[A-Za-z0-9_-]+$/.test(secret)) refuse("a secret in base64url's letters");
+    else if (asked.length !== given.split('|').length) refuse(`scopes among ${scopes.join(', ')}`);
+    else if (secret.length < shortestSecret) refuse(`a secret of at least ${shortestSecret} characters`);
+    names.add(name);
+    return { name, digest: createHash('sha256').update(secret).digest(), scopes: asked };
+  });
+}
+
+/** Without a key, only this machine is let in, and not in production. */
+function missingKeys(given: Record<string, string | undefined>): Problem[] {
+  if (given.RONDO_API_KEYS) return [];
+  const reason =
+    given.NODE_ENV === 'production'
+      ? 'NODE_ENV=production'
+      : !loopback.test(given.HOST ?? 'localhost') && `HOST=${given.HOST}`;
+  return reason ? [{ where: 'RONDO_API_KEYS', expected: `at least one key, with ${reason}`, got: 'nothing' }] : [];
+}
+
 function isDecodable(text: string): boolean {
   try {
     return decodeURIComponent(text) !== '';
@@ -137,7 +206,11 @@ function isDecodable(text: string): boolean {
 }
 
 function withoutSecrets(given: Record<string, string | undefined>) {
-  return { ...given, ...(given.REDIS_URL && { REDIS_URL: withoutPassword(given.REDIS_URL) }) };
+  return {
+    ...given,
+    ...(given.REDIS_URL && { REDIS_URL: withoutPassword(given.REDIS_URL) }),
+    ...(given.RONDO_API_KEYS && { RONDO_API_KEYS: given.RONDO_API_KEYS.split(',').map(() => '(not shown)') }),
+  };
 }
 
 /** What is no address at all might be a password, pasted: it is not shown either. */

@@ -21,6 +21,16 @@ export const errorTable = {
     retryable: false,
     message: 'The change would remove more than half of the schedules of this app',
   },
+  'request-invalid': { status: 422, retryable: false, message: 'The request does not fit' },
+  'body-unreadable': { status: 400, retryable: false, message: 'The body cannot be read' },
+  'body-too-large': { status: 413, retryable: false, message: 'The body is too large' },
+  'body-type': { status: 415, retryable: false, message: 'The body must be application/json' },
+  'route-unknown': { status: 404, retryable: false, message: 'There is no such address' },
+  unauthenticated: { status: 401, retryable: false, message: 'A key is wanted' },
+  forbidden: { status: 403, retryable: false, message: 'The key has not the scope for this' },
+  'origin-refused': { status: 403, retryable: false, message: 'A page of another origin may not do this' },
+  internal: { status: 500, retryable: false, message: 'Something went wrong here' },
+  'port-unusable': { status: 500, retryable: false, message: 'The API cannot listen' },
   'usage-wrong': { status: 400, retryable: false, message: 'The command was used in a wrong way' },
   'redis-unreachable': { status: 503, retryable: true, message: 'Redis cannot be used' },
   'store-newer': {
@@ -43,9 +53,10 @@ export interface Problem {
 export class RondoError extends Error {
   override readonly name = 'RondoError';
   readonly code: ErrorCode;
+  /** Completes the table's message: which job, which run, what to do. */
+  readonly detail: string;
   readonly problems: readonly Problem[];
 
-  /** @param detail Completes the table's message: which job, which run, what to do. */
   constructor(code: ErrorCode, detail = '', options: { cause?: unknown; problems?: readonly Problem[] } = {}) {
     const problems = options.problems ?? [];
     const lines = [
@@ -54,6 +65,7 @@ export class RondoError extends Error {
     ];
     super(lines.join('\n'), 'cause' in options ? { cause: options.cause } : undefined);
     this.code = code;
+    this.detail = detail;
     this.problems = problems;
   }
 
@@ -70,4 +82,15 @@ export class RondoError extends Error {
 export class NonRetryableError extends Error {
   override readonly name = 'NonRetryableError';
   readonly retryable = false;
+}
+
+/** Thrown by a handler to say when the next attempt is worth it, in place of the policy's delay. */
+export class RetryLaterError extends Error {
+  override readonly name = 'RetryLaterError';
+  readonly retryAfterMs: number;
+
+  constructor(message: string, retryAfterMs: number) {
+    super(message);
+    this.retryAfterMs = retryAfterMs;
+  }
 }

@@ -1,16 +1,19 @@
+import { createHash, randomBytes } from 'node:crypto';
 import type { Profile, ReachableRedis } from './broker/connection.js';
 import { startEmbedded } from './broker/embedded.js';
 import { type Broker, openBroker } from './broker/queues.js';
-import type { Config, RedisSettings } from './config.js';
+import type { ApiKey, Config, RedisSettings } from './config.js';
 import { RondoError } from './errors.js';
+import { createApiServer } from './http/server.js';
 import { loadRegistry } from './jobs/load.js';
 import { createLifecycle, untilSignal } from './lifecycle.js';
 import { createLogger, logEvents } from './observability/logger.js';
+import { tellRedisOnce } from './observability/redis-news.js';
 import { createSupervisor } from './producers/supervisor.js';
 import { createPool } from './workers/pool.js';
 import { containStrayErrors } from './workers/stray-errors.js';
 
-export type Role = 'producer' | 'worker';
+export type Role = 'producer' | 'worker' | 'api';
 
 /**
  * The service: from the settings to the parts of each role, until a signal stops them.
@@ -20,7 +23,7 @@ export type Role = 'producer' | 'worker';
  */
 export async function runService(config: Config, roles: readonly Role[], only?: readonly string[]): Promise<void> {
   const logger = createLogger(config.logLevel);
-  const emit = logEvents(logger);
+  const emit = tellRedisOnce(logEvents(logger));
   const parts = createLifecycle();
   const signal = untilSignal();
   let crash: (error: unknown) => void = () => {};
@@ -32,7 +35,7 @@ export async function runService(config: Config, roles: readonly Role[], only?: 
   try {
     // First, and last to stop: a jobs module may leave timers and listeners of its own behind.
     await parts.start(containStrayErrors(emit, crash));
-    const registry = await loadRegistry(config.jobsModule);
+    const registry = await loadRegistry(config.jobsModule, config.catalog);
     const redis = await reachable(config.redis, parts, crash);
     const ruleOf = (schedule: string) => registry.findSchedule(schedule)?.schedule.next;
     // A connection of its own for each role: workers wait for Redis to come back, producers would rather know.
@@ -52,6 +55,23 @@ export async function runService(config: Config, roles: readonly Role[], only?: 
       const broker = await open('fail-fast');
       await parts.start(createSupervisor({ broker, registry, app, release, emit, now: Date.now }));
     }
+    if (roles.includes('api')) {
+      const { host, port, keys } = config.http;
+      const oneTime = keys.length === 0 ? oneTimeKey() : null;
+      const broker = await open('fail-fast');
+      const api = createApiServer({
+        broker,
+        registry,
+        keys: oneTime ? [oneTime.key] : keys,
+        emit,
+        now: Date.now,
+        host,
+        port,
+      });
+      await parts.start(api);
+      logger.info(`the board is at ${api.address()}/board`);
+      if (oneTime) logger.info(`sign in with this key, good until the process ends: ${oneTime.secret}`);
+    }
     for (const warning of config.warnings) logger.warn(warning);
     logger.info(
       { app: config.app, release: config.release },
@@ -63,6 +83,13 @@ export async function runService(config: Config, roles: readonly Role[], only?: 
     await parts.stop(Date.now() + config.shutdownGrace);
   }
   logger.info('stopped');
+}
+
+/** For a first look: all rights, on this machine alone, until the process ends. */
+function oneTimeKey(): { key: ApiKey; secret: string } {
+  const secret = randomBytes(18).toString('base64url');
+  const digest = createHash('sha256').update(secret).digest();
+  return { secret, key: { name: 'one-time', digest, scopes: ['admin'] } };
 }
 
 type Parts = ReturnType<typeof createLifecycle>;

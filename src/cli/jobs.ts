@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
-import { z } from 'zod';
 import { formatDuration } from '../duration.js';
 import { RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
+import { detailsOf, payloadSchemaOf, summaryOf } from '../jobs/describe.js';
 import { inWords } from '../jobs/words.js';
 import { enqueue } from '../producers/runs.js';
 import { facts, print, table } from './output.js';
@@ -61,32 +61,6 @@ export function addJobCommands(jobs: Command): void {
         print({ job: name, id }, flags, () => `${name} ${id} is enqueued`);
       }),
     );
-}
-
-function summaryOf(job: JobDefinition) {
-  const { name, description, enabled, concurrency, timeout, retry } = job;
-  return {
-    name,
-    description,
-    enabled,
-    concurrency,
-    timeoutMs: timeout,
-    attempts: retry.attempts,
-    schedules: job.schedules.map(({ id }) => id),
-  };
-}
-
-function detailsOf(job: JobDefinition) {
-  const { retry, retention, rateLimit, priority } = job;
-  const schedules = job.schedules.map(({ next: _next, ...schedule }) => ({
-    ...schedule,
-    words: inWords(schedule.timing),
-  }));
-  return { ...summaryOf(job), retry, retention, rateLimit, priority, schedules, payloadSchema: payloadSchemaOf(job) };
-}
-
-function payloadSchemaOf(job: JobDefinition): unknown {
-  return z.toJSONSchema(job.payload, { io: 'input', unrepresentable: 'any' });
 }
 
 function listing(jobs: readonly JobDefinition[]): string {

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { loadConfig } from '../config.js';
 import { RondoError } from '../errors.js';
+import type { Role } from '../main.js';
 import { addJobCommands } from './jobs.js';
 import { addRunCommands } from './runs.js';
 import { addScheduleCommands } from './schedules.js';
@@ -35,7 +36,7 @@ function createProgram(): Command {
   program
     .command('start')
     .description('run all roles in this process')
-    .action(() => serve(['worker', 'producer']));
+    .action(() => serve(['worker', 'producer', 'api']));
   program
     .command('producer')
     .description('keep Redis in line with the schedules; any number may run, one leads')
@@ -46,16 +47,21 @@ function createProgram(): Command {
     .option('--jobs <names>', 'only these jobs, comma-separated', commaSeparated)
     .action(({ jobs }: { jobs?: string[] }) => serve(['worker'], jobs));
 
+  program
+    .command('api')
+    .description('serve the HTTP API and Bull Board')
+    .action(() => serve(['api']));
+
   addJobCommands(program.command('jobs').description('what can run'));
   addRunCommands(program.command('runs').description('what runs, ran, or waits'));
   addScheduleCommands(program.command('schedules').description('when jobs run'));
   return program;
 }
 
-async function serve(roles: readonly ('producer' | 'worker')[], only?: readonly string[]): Promise<void> {
+async function serve(roles: readonly Role[], only?: readonly string[]): Promise<void> {
   // Short commands do not pay for loading the workers.
   const { runService } = await import('../main.js');
-  await runService(loadConfig(), roles, only);
+  await runService(loadConfig(undefined, { api: roles.includes('api') }), roles, only);
 }
 
 /** Says what went wrong, on standard error, and answers the exit code. */

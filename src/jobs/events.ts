@@ -43,6 +43,16 @@ export type RondoEvent =
   | { readonly type: 'embedded.ended'; readonly detail: string }
   | { readonly type: 'redis.away'; readonly address: string; readonly reason: string }
   | { readonly type: 'redis.back'; readonly address: string; readonly awayMs: number }
+  | {
+      readonly type: 'http.answered';
+      readonly method: string;
+      readonly path: string;
+      readonly status: number;
+      readonly durationMs: number;
+      /** The name of the key that asked. */
+      readonly key: string | null;
+    }
+  | { readonly type: 'http.failed'; readonly error: unknown }
   | { readonly type: 'producer.leading'; readonly app: string; readonly release: string }
   | { readonly type: 'producer.standby'; readonly app: string }
   | { readonly type: 'producer.failed'; readonly error: unknown }

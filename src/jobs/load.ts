@@ -2,13 +2,22 @@ import { pathToFileURL } from 'node:url';
 import { RondoError } from '../errors.js';
 import { show } from '../problems.js';
 import { heartbeat } from './catalog/heartbeat.js';
+import { type HttpRequestSettings, httpRequest } from './catalog/http-request.js';
 import { memoryReport } from './catalog/memory-report.js';
 import { isJobDefinition, type JobDefinition } from './define-job.js';
 import { shareOwnPackages } from './own-packages.js';
 import { createRegistry, type Registry } from './registry.js';
 
+export interface CatalogSettings {
+  readonly httpRequest: HttpRequestSettings;
+}
+
 /** The jobs that come with Rondo. */
-const catalog: readonly JobDefinition[] = [heartbeat, memoryReport];
+const catalog = (settings: CatalogSettings): readonly JobDefinition[] => [
+  heartbeat,
+  httpRequest(settings.httpRequest),
+  memoryReport,
+];
 
 /**
  * The jobs of this process: those of the user's own module, in place of the catalog.
@@ -16,8 +25,8 @@ const catalog: readonly JobDefinition[] = [heartbeat, memoryReport];
  * @param path of the module, absolute; null where there is none
  * @throws RondoError `jobs-module` or `jobs-invalid`
  */
-export async function loadRegistry(path: string | null): Promise<Registry> {
-  return createRegistry(path ? await loadJobs(path) : catalog);
+export async function loadRegistry(path: string | null, settings: CatalogSettings): Promise<Registry> {
+  return createRegistry(path ? await loadJobs(path) : catalog(settings));
 }
 
 /**

@@ -37,6 +37,8 @@ function levelOf(event: RondoEvent): Level {
       return 'debug';
     case 'schedules.reconciled':
       return event.added + event.changed + event.removed + event.healed > 0 ? 'info' : 'debug';
+    case 'http.answered':
+      return /^\/(livez|readyz|board)/.test(event.path) && event.status < 500 ? 'debug' : 'info';
     case 'run.failed':
       return event.retryInMs === null ? 'error' : 'warn';
     case 'run.lock-lost':
@@ -52,6 +54,7 @@ function levelOf(event: RondoEvent): Level {
     case 'producer.failed':
     case 'process.stray-rejection':
     case 'embedded.ended':
+    case 'http.failed':
       return 'error';
     default:
       return 'info';
@@ -86,6 +89,10 @@ function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string 
       return `Redis is back after ${event.awayMs} ms`;
     case 'embedded.ended':
       return `the embedded server ended: ${event.detail}`;
+    case 'http.answered':
+      return `${event.method} ${event.path} ${event.status} in ${event.durationMs} ms`;
+    case 'http.failed':
+      return 'a request met an error of ours';
     case 'producer.leading':
       return `this producer leads for ${event.app}`;
     case 'producer.standby':
@@ -129,4 +136,5 @@ function readable(): DestinationStream {
 const told = [
   ...['event', 'job', 'run', 'attempt', 'maxAttempts', 'schedule', 'tick', 'durationMs', 'reason', 'code', 'retryInMs'],
   ...['added', 'changed', 'removed', 'healed', 'unchanged', 'app', 'release', 'address', 'awayMs', 'times', 'next'],
+  ...['method', 'path', 'status', 'key'],
 ];

@@ -75,7 +75,7 @@ export async function findRun(
   return { ...viewOf(found, stateOf(state)), log: logs };
 }
 
-/** The newest runs of one job or of all, in one state or in any; at most `limit`. */
+/** The newest runs of one job or of all, in one state or in any; of the delayed ones the soonest. At most `limit`. */
 export async function listRuns(
   broker: Broker,
   registry: Registry,
@@ -86,14 +86,16 @@ export async function listRuns(
   const lists = await Promise.all(
     jobs.flatMap(({ name }) =>
       states.map(async (wanted) => {
-        const found = await broker.queue(name).getJobs([...bullStates[wanted]], 0, limit - 1);
+        const soonestFirst = wanted === 'delayed';
+        const found = await broker.queue(name).getJobs([...bullStates[wanted]], 0, limit - 1, soonestFirst);
         return found.filter(Boolean).map((run) => viewOf(run, wanted));
       }),
     ),
   );
+  const order = state === 'delayed' ? -1 : 1;
   return lists
     .flat()
-    .sort((a, b) => (a.enqueuedAt < b.enqueuedAt ? 1 : -1))
+    .sort((a, b) => (a.dueAt < b.dueAt ? order : -order))
     .slice(0, limit);
 }
 

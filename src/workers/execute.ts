@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { readPayload } from '../jobs/payload.js';
 import { type ActiveRun, RunContext } from './active-run.js';
 import { admit } from './admit.js';
-import { failure, type Outcome, settle } from './outcome.js';
+import { failure, type Outcome, settle, timedOut } from './outcome.js';
 
 /** How long a handler has, in ms, to end after its signal aborted; then it is given up. */
 export const abortGraceMs = 1_000;
@@ -20,7 +20,9 @@ export async function execute(run: ActiveRun, now: number): Promise<unknown> {
   return settle(outcome, run.job, run.token);
 }
 
-function attempt(run: ActiveRun, payload: unknown): Promise<Outcome> {
+async function attempt(run: ActiveRun, payload: unknown): Promise<Outcome> {
   run.emit({ type: 'run.started', ...run.facts });
-  return currentRun.run(run, () => run.race(() => run.definition.run(new RunContext(run, payload))));
+  const outcome = await currentRun.run(run, () => run.race(() => run.definition.run(new RunContext(run, payload))));
+  // A handler that blocks the event loop also blocks the timer that would have told.
+  return outcome.type === 'succeeded' && run.durationMs > run.definition.timeout ? timedOut(run) : outcome;
 }

@@ -8,7 +8,7 @@ import { ActiveRun, factsOf } from './active-run.js';
 import { createDeadlines } from './deadlines.js';
 import { createErrorReport } from './error-report.js';
 import { abortGraceMs, execute } from './execute.js';
-import { codeOf, settle } from './outcome.js';
+import { codeOf, settle, timedOut } from './outcome.js';
 
 export interface WorkerInput {
   readonly broker: Broker;
@@ -23,6 +23,11 @@ export interface WorkerInput {
 
 /** How often a run may take its process down, or be lost with it, before it is failed for good. */
 const maxStalls = 3;
+/**
+ * How often an idle worker looks by itself, in s. BullMQ tells only one of them when the next delayed run is due: where
+ * that one is killed, the run is late by this much.
+ */
+const idleLookS = 1;
 
 /** The BullMQ worker of one job: hands its runs to `execute`, and tells what BullMQ has accepted of them. */
 export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
@@ -57,6 +62,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     lockDuration: lockMs,
     stalledInterval: stalledCheckMs,
     maxStalledCount: maxStalls,
+    drainDelay: idleLookS,
     runRetryDelay: 1_000,
     settings: { repeatStrategy: broker.repeatStrategy, backoffStrategy },
   });
@@ -68,16 +74,18 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     createErrorReport((error, times) => emit({ type: 'worker.error', job: name, error, times })),
   );
 
-  function backoffStrategy(failed: number, _type?: string, _error?: Error, job?: unknown): number {
-    const delay = retryDelay(failed, retry, random);
+  function backoffStrategy(failed: number, _type?: string, error?: Error, job?: unknown): number {
+    const { retryAfterMs } = (error ?? {}) as { retryAfterMs?: unknown };
+    const asked = typeof retryAfterMs === 'number' && retryAfterMs >= 0 ? Math.round(retryAfterMs) : null;
+    const delay = asked ?? retryDelay(failed, retry, random);
     const run = runOf.get(job as Job);
     if (run) run.retryInMs = delay;
     return delay;
   }
 
   function timeOut(run: ActiveRun): void {
-    const error = new RondoError('run-timed-out', `${timeout} ms`);
-    run.stop({ type: 'timed-out', error }, error, abortGraceMs);
+    const outcome = timedOut(run);
+    run.stop(outcome, outcome.error, abortGraceMs);
   }
 
   function loseLocks(ids: readonly string[]): void {
@@ -109,12 +117,18 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     });
   }
 
+  /** It may be us whom BullMQ has told of the next delayed run: its marker has another idle worker look. */
+  async function wakeAnother(): Promise<void> {
+    if (broker.client.status === 'ready') await broker.client.zadd(worker.toKey('marker'), 0, '0').catch(() => {});
+  }
+
   return {
     ready: () => worker.waitUntilReady(),
     /** Takes no new runs; resolves when those that run have ended. */
-    close(): Promise<void> {
+    async close(): Promise<void> {
       stopping = true;
-      return worker.close().finally(active.stop);
+      await worker.close().finally(active.stop);
+      await wakeAnother();
     },
     /** Ends what runs, to be put back. */
     interrupt(): void {

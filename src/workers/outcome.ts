@@ -1,5 +1,6 @@
 import { type Job, UnrecoverableError, WaitingError } from 'bullmq';
 import { type ErrorCode, RondoError } from '../errors.js';
+import type { JobDefinition } from '../jobs/define-job.js';
 import { show } from '../problems.js';
 
 /** What became of one attempt. */
@@ -37,6 +38,10 @@ async function putBack(job: Job, token: string | undefined): Promise<never> {
 
 export function success(result: unknown): Outcome {
   return { type: 'succeeded', result };
+}
+
+export function timedOut({ definition }: { definition: JobDefinition }): Extract<Outcome, { type: 'timed-out' }> {
+  return { type: 'timed-out', error: new RondoError('run-timed-out', `${definition.timeout} ms`) };
 }
 
 /** A handler may throw anything; whether a retry can help is its own to say, with `retryable: false`. */

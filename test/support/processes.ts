@@ -132,7 +132,8 @@ export function hasTerminal(): boolean {
 function programEnvironment(env: Record<string, string>): NodeJS.ProcessEnv {
   const foreign = ['REDIS_URL', 'NODE_ENV', 'LOG_LEVEL', 'SHUTDOWN_GRACE', 'VITEST'];
   const kept = Object.entries(process.env).filter(([key]) => !key.startsWith('RONDO_') && !foreign.includes(key));
-  return { ...Object.fromEntries(kept), REDIS_URL: inject('redisUrl'), ...env };
+  // Tests run side by side: a process that listens takes any port that is free.
+  return { ...Object.fromEntries(kept), REDIS_URL: inject('redisUrl'), PORT: '0', ...env };
 }
 
 function collect(stream: Readable): () => string {

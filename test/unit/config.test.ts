@@ -27,6 +27,8 @@ describe('the settings', () => {
       release: expect.stringMatching(/^\d+\.\d+\.\d+/),
       logLevel: 'info',
       shutdownGrace: 25_000,
+      http: { host: '127.0.0.1', port: 3000, keys: [] },
+      catalog: { httpRequest: { allow: [] } },
       warnings: [],
     });
   });

@@ -1,0 +1,39 @@
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { ApiKey, Scope } from '../config.js';
+
+/** Who asks, and what for. */
+export interface Principal {
+  readonly name: string;
+  readonly key: ApiKey;
+  may(scope: Scope): boolean;
+}
+
+/** What a scope brings along: who may operate may look, and an admin may all. */
+const included: Record<Scope, readonly Scope[]> = {
+  read: ['read'],
+  enqueue: ['enqueue'],
+  operate: ['operate', 'read'],
+  admin: ['admin', 'operate', 'enqueue', 'read'],
+};
+
+export function principalOf(key: ApiKey): Principal {
+  const scopes = new Set(key.scopes.flatMap((scope) => included[scope]));
+  return { name: key.name, key, may: (scope) => scopes.has(scope) };
+}
+
+/** The key that a secret belongs to. Every key is compared, each in constant time: the answer's delay tells nothing. */
+export function keyOfSecret(keys: readonly ApiKey[], secret: string): ApiKey | null {
+  const digest = createHash('sha256').update(secret).digest();
+  let found: ApiKey | null = null;
+  for (const key of keys) if (timingSafeEqual(key.digest, digest)) found = key;
+  return found;
+}
+
+/** The secret in an Authorization header: `Bearer <secret>`, or Basic with the secret as the password. */
+export function secretIn(authorization: string | undefined): string | null {
+  const [, scheme = '', value = ''] = /^(\w+) +(\S+)$/.exec(authorization ?? '') ?? [];
+  if (scheme.toLowerCase() === 'bearer') return value;
+  if (scheme.toLowerCase() !== 'basic') return null;
+  const text = Buffer.from(value, 'base64').toString('utf8');
+  return text.includes(':') ? text.slice(text.indexOf(':') + 1) : null;
+}

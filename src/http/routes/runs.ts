@@ -1,0 +1,73 @@
+import { type Request, Router } from 'express';
+import { z } from 'zod';
+import type { Broker } from '../../broker/queues.js';
+import { duration } from '../../duration.js';
+import { RondoError } from '../../errors.js';
+import type { Registry } from '../../jobs/registry.js';
+import { problemsOf } from '../../problems.js';
+import { type EnqueueOptions, enqueue, findRun, listRuns, runStates } from '../../producers/runs.js';
+import { jsonBody } from '../body.js';
+import { requires } from '../guard.js';
+import { withinMs } from '../within.js';
+
+/** Runs of a job: enqueue one, look at one, list them. */
+export function runRoutes(broker: Broker, registry: Registry, now: () => number): Router {
+  const routes = Router();
+
+  routes.post('/v1/jobs/:job/runs', requires('enqueue'), jsonBody, async (request, response) => {
+    const job = registry.get(nameIn(request, 'job'));
+    const { payload, ...options } = read(enqueueBody, request.body ?? {});
+    const id = await withinMs(answerMs, enqueue(broker, job, payload, optionsOf(options, now())));
+    const url = `/v1/jobs/${job.name}/runs/${encodeURIComponent(id)}`;
+    response.status(202).location(url).json({ id, job: job.name, url });
+  });
+
+  routes.get('/v1/jobs/:job/runs', requires('read'), async (request, response) => {
+    const { name } = registry.get(nameIn(request, 'job'));
+    const { state, limit } = read(listQuery, request.query);
+    response.json({ runs: await withinMs(answerMs, listRuns(broker, registry, { job: name, state, limit })) });
+  });
+
+  routes.get('/v1/jobs/:job/runs/:id', requires('read'), async (request, response) => {
+    const job = registry.get(nameIn(request, 'job'));
+    response.json(await withinMs(answerMs, findRun(broker, job, nameIn(request, 'id'))));
+  });
+
+  return routes;
+}
+
+/** A caller waits no longer than this for Redis, in ms. */
+const answerMs = 1_500;
+
+const enqueueBody = z.strictObject({
+  payload: z.unknown().optional(),
+  delay: duration({ max: 365 * 86_400_000 }).optional(),
+  at: z.iso.datetime({ offset: true, error: 'an ISO time with a zone, such as "2026-11-21T07:00:00Z"' }).optional(),
+  priority: z.int().min(1).max(2_097_151).optional(),
+  attempts: z.int().min(1).max(1_000).optional(),
+  expiresIn: duration({ min: 1 }).optional(),
+});
+
+const listQuery = z.strictObject({
+  state: z.enum(runStates).optional(),
+  limit: z.coerce.number().int().min(1).max(1_000).default(20),
+});
+
+function optionsOf({ at, delay, ...rest }: Omit<z.output<typeof enqueueBody>, 'payload'>, now: number): EnqueueOptions {
+  if (at !== undefined && delay !== undefined) {
+    const problems = [{ where: 'at', expected: 'either delay or at, not both', got: JSON.stringify(at) }];
+    throw new RondoError('request-invalid', '', { problems });
+  }
+  const later = at === undefined ? delay : Math.max(0, Date.parse(at) - now);
+  return { ...rest, ...(later && { delay: later }) };
+}
+
+function read<Schema extends z.ZodType>(schema: Schema, input: unknown): z.output<Schema> {
+  const found = schema.safeParse(input);
+  if (found.success) return found.data;
+  throw new RondoError('request-invalid', '', { problems: problemsOf(found.error, input) });
+}
+
+function nameIn(request: Request, parameter: string): string {
+  return String(request.params[parameter]);
+}
