@@ -25,6 +25,7 @@ export const errorTable = {
   'body-unreadable': { status: 400, retryable: false, message: 'The body cannot be read' },
   'body-too-large': { status: 413, retryable: false, message: 'The body is too large' },
   'body-type': { status: 415, retryable: false, message: 'The body must be application/json' },
+  'address-unreadable': { status: 400, retryable: false, message: 'The address cannot be read' },
   'route-unknown': { status: 404, retryable: false, message: 'There is no such address' },
   unauthenticated: { status: 401, retryable: false, message: 'A key is wanted' },
   forbidden: { status: 403, retryable: false, message: 'The key has not the scope for this' },

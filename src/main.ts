@@ -7,6 +7,7 @@ import { RondoError } from './errors.js';
 import { createApiServer } from './http/server.js';
 import { loadRegistry } from './jobs/load.js';
 import { createLifecycle, untilSignal } from './lifecycle.js';
+import { createLiveness, httpTrouble, redisTrouble, type Watched } from './observability/liveness.js';
 import { createLogger, logEvents } from './observability/logger.js';
 import { tellRedisOnce } from './observability/redis-news.js';
 import { createSupervisor } from './producers/supervisor.js';
@@ -45,15 +46,20 @@ export async function runService(config: Config, roles: readonly Role[], only?: 
       return broker;
     };
 
+    const watched: Watched[] = [];
+    const watch = (role: Role, trouble: Watched['trouble']) => watched.push({ role, trouble });
+
     if (roles.includes('worker')) {
       const jobs = (only?.map(registry.get) ?? registry.jobs).filter(({ enabled }) => enabled);
       const broker = await open('patient');
       await parts.start(createPool({ broker, jobs, emit, now: Date.now, random: Math.random }));
+      watch('worker', () => redisTrouble(broker.client));
     }
     if (roles.includes('producer')) {
       const { app, release } = config;
       const broker = await open('fail-fast');
       await parts.start(createSupervisor({ broker, registry, app, release, emit, now: Date.now }));
+      watch('producer', () => redisTrouble(broker.client));
     }
     if (roles.includes('api')) {
       const { host, port, keys } = config.http;
@@ -69,9 +75,11 @@ export async function runService(config: Config, roles: readonly Role[], only?: 
         port,
       });
       await parts.start(api);
+      watch('api', () => httpTrouble(`${api.address()}/readyz`));
       logger.info(`the board is at ${api.address()}/board`);
       if (oneTime) logger.info(`sign in with this key, good until the process ends: ${oneTime.secret}`);
     }
+    await parts.start(createLiveness(watched, (message) => logger.warn(message)));
     for (const warning of config.warnings) logger.warn(warning);
     logger.info(
       { app: config.app, release: config.release },

@@ -1,11 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { loadConfig } from '../config.js';
 import { RondoError } from '../errors.js';
 import type { Role } from '../main.js';
-import { addJobCommands } from './jobs.js';
-import { addRunCommands } from './runs.js';
-import { addScheduleCommands } from './schedules.js';
+import { addHealthCommand } from './health.js';
 import { commaSeparated } from './values.js';
 
 /** Runs one command and ends the process: 0 done, 1 failed, 2 wrong usage. */
@@ -13,8 +10,8 @@ export async function main(argv: readonly string[]): Promise<never> {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error; // a reader such as `head` may leave when it has seen enough
   });
-  const code = await createProgram()
-    .parseAsync([...argv])
+  const code = await createProgram(argv)
+    .then((program) => program.parseAsync([...argv]))
     .then(() => process.exitCode ?? 0, explain);
   await Promise.all([written(process.stdout), written(process.stderr)]);
   return process.exit(code);
@@ -25,7 +22,7 @@ function written(stream: NodeJS.WriteStream): Promise<void> {
   return new Promise((resolve) => stream.write('', () => resolve()));
 }
 
-function createProgram(): Command {
+async function createProgram(argv: readonly string[]): Promise<Command> {
   const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
   const program = new Command('rondo')
     .description('Recurring work on BullMQ: schedules, workers, and what became of every run.')
@@ -52,6 +49,14 @@ function createProgram(): Command {
     .description('serve the HTTP API and Bull Board')
     .action(() => serve(['api']));
 
+  addHealthCommand(program.command('health'));
+  // Probes ask every few seconds, and do not pay for loading what they do not use.
+  if (argv[2] === 'health') return program;
+  const [{ addJobCommands }, { addRunCommands }, { addScheduleCommands }] = await Promise.all([
+    import('./jobs.js'),
+    import('./runs.js'),
+    import('./schedules.js'),
+  ]);
   addJobCommands(program.command('jobs').description('what can run'));
   addRunCommands(program.command('runs').description('what runs, ran, or waits'));
   addScheduleCommands(program.command('schedules').description('when jobs run'));
@@ -60,7 +65,7 @@ function createProgram(): Command {
 
 async function serve(roles: readonly Role[], only?: readonly string[]): Promise<void> {
   // Short commands do not pay for loading the workers.
-  const { runService } = await import('../main.js');
+  const [{ runService }, { loadConfig }] = await Promise.all([import('../main.js'), import('../config.js')]);
   await runService(loadConfig(undefined, { api: roles.includes('api') }), roles, only);
 }
 

@@ -25,6 +25,7 @@ export interface AppInput {
 /** Everything that is served: the API, Bull Board, and what probes ask. */
 export function createApp({ broker, registry, keys, emit, now }: AppInput): Express {
   const sessions = createSessions(keys, now);
+  const report = (error: unknown) => emit({ type: 'http.failed', error });
   const app = express();
   app.disable('x-powered-by');
   app.set('etag', false);
@@ -37,12 +38,12 @@ export function createApp({ broker, registry, keys, emit, now }: AppInput): Expr
   app.use(requireKey);
   app.use(jobRoutes(registry));
   app.use(runRoutes(broker, registry, now));
-  app.use(boardRoutes(broker, registry));
+  app.use(boardRoutes(broker, registry, report));
   app.get('/', (_request, response) => response.redirect(303, '/board'));
   app.use((request) => {
     throw new RondoError('route-unknown', `${request.method} ${request.path}`);
   });
-  app.use(problemHandler((error) => emit({ type: 'http.failed', error })));
+  app.use(problemHandler(report));
   return app;
 }
 
@@ -60,6 +61,8 @@ const securityHeaders = {
       frameAncestors: ["'none'"],
     },
   },
+  // With less than this browsers call a form's origin "null", our own pages' too.
+  referrerPolicy: { policy: 'same-origin' },
   // Whether a proxy before us speaks TLS is the proxy's to say.
   strictTransportSecurity: false,
 } as const;

@@ -11,8 +11,10 @@ export function identify(keys: readonly ApiKey[], sessions: ReturnType<typeof cr
     const secret = secretIn(authorization);
     const key = authorization === undefined ? sessions.keyOf(request) : secret && keyOfSecret(keys, secret);
     if (authorization !== undefined && !key) throw new RondoError('unauthenticated', 'that is no key of this server');
-    if (key && authorization === undefined) refuseOtherOrigins(request);
-    if (key) response.locals.principal = principalOf(key);
+    if (key) {
+      refuseOtherOrigins(request);
+      response.locals.principal = principalOf(key);
+    }
     next();
   };
 }
@@ -39,14 +41,15 @@ export function principalIn(response: Response): Principal | null {
 }
 
 /**
- * A browser sends its cookie whichever page asked: what changes something must come from one of ours.
+ * A browser sends its cookie, and a password that it was once told, whichever page asked: what changes something must
+ * come from one of ours. Who is no browser names no origin.
  *
  * @throws RondoError `origin-refused`
  */
 export function refuseOtherOrigins(request: Request): void {
   if (['GET', 'HEAD', 'OPTIONS'].includes(request.method)) return;
   const { origin, host, 'sec-fetch-site': site } = request.headers;
-  const ours = origin === undefined ? site === undefined || site === 'same-origin' : hostOf(origin) === host;
+  const ours = site === undefined ? origin === undefined || hostOf(origin) === host : site === 'same-origin';
   if (!ours) throw new RondoError('origin-refused', String(origin ?? site));
 }
 

@@ -21,29 +21,36 @@ export function sendProblem(response: Response, error: RondoError): void {
     );
 }
 
-/** The end of every route: our own errors as they are, Express's and body-parser's in our words, the rest as `internal`. */
+/** The end of every route. */
 export function problemHandler(report: (error: unknown) => void): ErrorRequestHandler {
   return (error, _request, response, next) => {
     if (response.headersSent) return next(error);
-    const known = error instanceof RondoError ? error : translated(error);
+    const known = inOurWords(error);
     if (known.code === 'internal') report(error);
     sendProblem(response, known);
   };
 }
 
-function translated(error: unknown): RondoError {
-  const { type, status, message } = error as { type?: string; status?: number; message?: string };
-  switch (type) {
-    case 'entity.parse.failed':
-      return new RondoError('body-unreadable', message);
-    case 'entity.too.large':
-      return new RondoError('body-too-large', 'at most 1 MiB');
-    case 'encoding.unsupported':
-    case 'charset.unsupported':
-      return new RondoError('body-type', message);
-    default:
-      return status === 400
-        ? new RondoError('body-unreadable', message)
-        : new RondoError('internal', '', { cause: error });
-  }
+/** Our own errors as they are; those of Redis, of Express and of its body parsers translated; the rest as `internal`. */
+export function inOurWords(error: unknown): RondoError {
+  if (error instanceof RondoError) return error;
+  const { message = '', status } = (error ?? {}) as { message?: string; status?: number };
+  if (isRedisTrouble(error)) return new RondoError('redis-unreachable', message, { cause: error });
+  if (status === 413) return new RondoError('body-too-large', 'at most 1 MiB');
+  if (status === 415) return new RondoError('body-type', message);
+  // Express's own word for an address such as "/v1/jobs/%ff".
+  if (error instanceof URIError) return new RondoError('address-unreadable', message);
+  if (status === 400) return new RondoError('body-unreadable', message);
+  return new RondoError('internal', '', { cause: error });
+}
+
+function isRedisTrouble(error: unknown): boolean {
+  const { name = '', message = '', code = '' } = (error ?? {}) as { name?: string; message?: string; code?: string };
+  return (
+    /^(ECONN|ETIMEDOUT|EPIPE|ENOTFOUND|EAI_AGAIN)/.test(code) ||
+    ['MaxRetriesPerRequestError', 'ReplyError', 'ClusterAllFailedError'].includes(name) ||
+    /Connection is closed|enableOfflineQueue|Command timed out|^(OOM|LOADING|READONLY|MASTERDOWN|CLUSTERDOWN) /.test(
+      message,
+    )
+  );
 }

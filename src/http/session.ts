@@ -29,7 +29,9 @@ export function createSessions(keys: readonly ApiKey[], now: () => number) {
 }
 
 function cookieOptions(request: Request): CookieOptions {
-  return { httpOnly: true, sameSite: 'strict', secure: request.secure, path: '/' };
+  // Whoever claims TLS of a proxy without one there loses but a cookie of its own.
+  const secure = request.secure || request.headers['x-forwarded-proto'] === 'https';
+  return { httpOnly: true, sameSite: 'strict', secure, path: '/' };
 }
 
 function sign(key: ApiKey, value: string): string {
@@ -44,5 +46,5 @@ function equal(given: string, expected: string): boolean {
 function cookieIn(request: Request): string {
   const cookies = (request.headers.cookie ?? '').split(/; */);
   const found = cookies.find((cookie) => cookie.startsWith(`${cookieName}=`));
-  return found ? decodeURIComponent(found.slice(cookieName.length + 1)) : '';
+  return found?.slice(cookieName.length + 1) ?? '';
 }

@@ -13,20 +13,48 @@ export function createLogger(level: string, destination?: DestinationStream): Lo
   return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime, errorKey: 'error' }, stream);
 }
 
-/** Writes each event as a line named after it. */
+/**
+ * Writes each event as a line named after it. Of runs that succeed, a hundred a second are told one by one; beyond
+ * that a line says how many more there were, so that `info` can be left on under load.
+ */
 export function logEvents(logger: Logger): (event: RondoEvent) => void {
+  const successes = createRate(100, (more) =>
+    logger.info({ event: 'runs.summary', succeeded: more }, `${more} more runs succeeded within a second`),
+  );
   return (event) => {
-    const level = levelOf(event);
+    const level = event.type === 'run.succeeded' && !successes.admit() ? 'debug' : levelOf(event);
     if (!logger.isLevelEnabled(level)) return;
-    const { type, ...facts } = event;
     if (event.type === 'run.logged') {
-      const { level: _level, facts: own, message, ...run } = event;
-      const { type: _type, ...about } = run;
-      logger[level]({ event: type, ...about, ...own }, message);
+      const { type, level: _level, facts, message, ...run } = event;
+      logger[level]({ event: type, ...run, ...facts }, message);
     } else {
+      const { type, ...facts } = event;
       logger[level]({ event: type, ...facts }, sentenceOf(event));
     }
   };
+}
+
+/** Admits so many in a second, and tells at its end how many more came. */
+function createRate(perSecond: number, tellMore: (more: number) => void) {
+  let count = 0;
+  let running = false;
+  return {
+    admit(): boolean {
+      count++;
+      if (!running) {
+        running = true;
+        setTimeout(endSecond, 1_000).unref();
+      }
+      return count <= perSecond;
+    },
+  };
+
+  function endSecond(): void {
+    running = false;
+    const more = count - perSecond;
+    count = 0;
+    if (more > 0) tellMore(more);
+  }
 }
 
 function levelOf(event: RondoEvent): Level {

@@ -69,9 +69,11 @@ export async function findRun(
   id: string,
 ): Promise<RunView & { readonly log: readonly string[] }> {
   const queue = broker.queue(job.name);
-  const found: Job | undefined = await queue.getJob(id);
+  // The state first: beside the runs lie keys of other kinds, which an id may name.
+  const state = await queue.getJobState(id);
+  const found: Job | undefined = state === 'unknown' ? undefined : await queue.getJob(id);
   if (!found) throw new RondoError('run-unknown', `${job.name} ${id}`);
-  const [state, { logs }] = await Promise.all([queue.getJobState(id), queue.getJobLogs(id)]);
+  const { logs } = await queue.getJobLogs(id);
   return { ...viewOf(found, stateOf(state)), log: logs };
 }
 

@@ -3,7 +3,9 @@ import { tickOf } from '../broker/repeat.js';
 import type { JobContext, JobLogger, LogLine } from '../jobs/context.js';
 import type { JobDefinition } from '../jobs/define-job.js';
 import type { Emit, LogLevel, RunFacts } from '../jobs/events.js';
-import { failure, type Outcome, success } from './outcome.js';
+import { failure, type Outcome, success, timedOut } from './outcome.js';
+
+type OnDecided = (run: ActiveRun) => void;
 
 /** One attempt under way in this process: what it is about, and the means to end it early. */
 export class ActiveRun {
@@ -19,16 +21,24 @@ export class ActiveRun {
   retryInMs: number | null = null;
   outcome: Outcome | null = null;
   ended = false;
+  readonly #onDecided: OnDecided;
   #controller: AbortController | null = null;
   #stopped: { outcome: Outcome; reason: unknown } | null = null;
   #end: ((outcome: Outcome) => void) | null = null;
 
-  constructor(job: Job, token: string | undefined, definition: JobDefinition, emit: Emit) {
+  /** @param onDecided is told as soon as the outcome stands, before BullMQ has it */
+  constructor(job: Job, token: string | undefined, definition: JobDefinition, emit: Emit, onDecided: OnDecided) {
     this.job = job;
     this.token = token;
     this.definition = definition;
     this.emit = emit;
     this.facts = factsOf(job);
+    this.#onDecided = onDecided;
+  }
+
+  decide(outcome: Outcome): void {
+    this.outcome = outcome;
+    this.#onDecided(this);
   }
 
   get durationMs(): number {
@@ -45,10 +55,11 @@ export class ActiveRun {
   }
 
   /**
-   * Calls the handler and waits for it, or for `stop` to give it up. Few promises on purpose: each costs a no-op
-   * run a measurable share.
+   * Calls the handler and waits for it, or for `stop` to give it up. Few promises on purpose: each costs a short run
+   * a measurable share.
    */
   race(handler: () => unknown): Promise<Outcome> {
+    if (this.#stopped) return Promise.resolve(this.#stopped.outcome);
     return new Promise((resolve) => {
       this.#end = (outcome) => {
         this.ended = true;
@@ -81,9 +92,12 @@ export class ActiveRun {
 
   /** Work that was done before the process stopped is done; what ends otherwise after a stop ended because of it. */
   #judge(outcome: Outcome): Outcome {
-    if (!this.#stopped) return outcome;
-    const done = this.#stopped.outcome.type === 'interrupted' && outcome.type === 'succeeded';
-    return done ? outcome : this.#stopped.outcome;
+    const succeeded = outcome.type === 'succeeded';
+    if (this.#stopped)
+      return succeeded && this.#stopped.outcome.type === 'interrupted' ? outcome : this.#stopped.outcome;
+    // A handler that blocks the event loop also blocks the timer that would have stopped it.
+    const late = succeeded && performance.now() - this.startedAt > this.definition.timeout;
+    return late ? timedOut(this) : outcome;
   }
 }
 

@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { readPayload } from '../jobs/payload.js';
 import { type ActiveRun, RunContext } from './active-run.js';
 import { admit } from './admit.js';
-import { failure, type Outcome, settle, timedOut } from './outcome.js';
+import { failure, type Outcome, settle } from './outcome.js';
 
 /** How long a handler has, in ms, to end after its signal aborted; then it is given up. */
 export const abortGraceMs = 1_000;
@@ -16,13 +16,14 @@ export async function execute(run: ActiveRun, now: number): Promise<unknown> {
   // What the schema refuses now it will refuse at every attempt.
   const refused = payload.refused && failure(payload.refused);
   const outcome = refused ?? admit(run.job, now) ?? (await attempt(run, payload.value));
-  run.outcome = outcome;
-  return settle(outcome, run.job, run.token);
+  run.decide(outcome);
+  return settle(outcome, run);
 }
 
-async function attempt(run: ActiveRun, payload: unknown): Promise<Outcome> {
-  run.emit({ type: 'run.started', ...run.facts });
-  const outcome = await currentRun.run(run, () => run.race(() => run.definition.run(new RunContext(run, payload))));
-  // A handler that blocks the event loop also blocks the timer that would have told.
-  return outcome.type === 'succeeded' && run.durationMs > run.definition.timeout ? timedOut(run) : outcome;
+function attempt(run: ActiveRun, payload: unknown): Promise<Outcome> {
+  const handler = () => {
+    run.emit({ type: 'run.started', ...run.facts });
+    return run.definition.run(new RunContext(run, payload));
+  };
+  return currentRun.run(run, () => run.race(handler));
 }

@@ -1,4 +1,4 @@
-import { type Job, WaitingError, Worker } from 'bullmq';
+import { type Job, Worker } from 'bullmq';
 import type { Broker } from '../broker/queues.js';
 import { RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
@@ -8,7 +8,7 @@ import { ActiveRun, factsOf } from './active-run.js';
 import { createDeadlines } from './deadlines.js';
 import { createErrorReport } from './error-report.js';
 import { abortGraceMs, execute } from './execute.js';
-import { codeOf, settle, timedOut } from './outcome.js';
+import { codeOf, timedOut } from './outcome.js';
 
 export interface WorkerInput {
   readonly broker: Broker;
@@ -23,35 +23,28 @@ export interface WorkerInput {
 
 /** How often a run may take its process down, or be lost with it, before it is failed for good. */
 const maxStalls = 3;
-/**
- * How often an idle worker looks by itself, in s. BullMQ tells only one of them when the next delayed run is due: where
- * that one is killed, the run is late by this much.
- */
-const idleLookS = 1;
+const carried = Symbol('run');
+
+/** BullMQ hands the same object to the processor, to its events and to the strategy of delays. */
+interface CarriedJob extends Job {
+  [carried]?: ActiveRun;
+}
 
 /** The BullMQ worker of one job: hands its runs to `execute`, and tells what BullMQ has accepted of them. */
 export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
   const { broker, emit, now, random, lockMs = 30_000, stalledCheckMs = 5_000 } = input;
   const { name, retry, rateLimit, timeout } = definition;
   const active = createDeadlines(timeout, timeOut);
-  const runOf = new WeakMap<Job, ActiveRun>();
   let stopping = false;
 
   // Two parameters, not three: BullMQ would make an AbortController for each run.
-  async function process(job: Job, token?: string): Promise<unknown> {
-    // It was on its way to us when we were told to stop.
-    if (stopping) return settle({ type: 'interrupted' }, job, token);
-    const run = new ActiveRun(job, token, definition, emit);
-    runOf.set(job, run);
+  function process(job: CarriedJob, token?: string): Promise<unknown> {
+    const run = new ActiveRun(job, token, definition, emit, active.delete);
+    job[carried] = run;
     active.add(run);
-    try {
-      return await execute(run, now());
-    } catch (error) {
-      if (error instanceof WaitingError) emit({ type: 'run.interrupted', durationMs: run.durationMs, ...run.facts });
-      throw error;
-    } finally {
-      active.delete(run);
-    }
+    // One that was on its way to us when we were told to stop does not begin.
+    if (stopping) run.stop({ type: 'interrupted' }, null, 0);
+    return execute(run, now());
   }
 
   const worker = new Worker(name, process, {
@@ -62,7 +55,6 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     lockDuration: lockMs,
     stalledInterval: stalledCheckMs,
     maxStalledCount: maxStalls,
-    drainDelay: idleLookS,
     runRetryDelay: 1_000,
     settings: { repeatStrategy: broker.repeatStrategy, backoffStrategy },
   });
@@ -78,7 +70,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     const { retryAfterMs } = (error ?? {}) as { retryAfterMs?: unknown };
     const asked = typeof retryAfterMs === 'number' && retryAfterMs >= 0 ? Math.round(retryAfterMs) : null;
     const delay = asked ?? retryDelay(failed, retry, random);
-    const run = runOf.get(job as Job);
+    const run = (job as CarriedJob | undefined)?.[carried];
     if (run) run.retryInMs = delay;
     return delay;
   }
@@ -97,15 +89,15 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     }
   }
 
-  function reportEnd(job: Job): void {
-    const run = runOf.get(job);
+  function reportEnd(job: CarriedJob): void {
+    const run = job[carried];
     if (run?.outcome?.type === 'skipped') emit({ type: 'run.skipped', reason: run.outcome.reason, ...run.facts });
     else if (run) emit({ type: 'run.succeeded', durationMs: run.durationMs, ...run.facts });
   }
 
   /** Also told of runs that never reached us: BullMQ fails those that took too many workers down. */
-  function reportFailure(job: Job, error: Error): void {
-    const run = runOf.get(job);
+  function reportFailure(job: CarriedJob, error: Error): void {
+    const run = job[carried];
     emit({
       type: 'run.failed',
       durationMs: run?.durationMs ?? 0,
@@ -117,18 +109,12 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     });
   }
 
-  /** It may be us whom BullMQ has told of the next delayed run: its marker has another idle worker look. */
-  async function wakeAnother(): Promise<void> {
-    if (broker.client.status === 'ready') await broker.client.zadd(worker.toKey('marker'), 0, '0').catch(() => {});
-  }
-
   return {
     ready: () => worker.waitUntilReady(),
     /** Takes no new runs; resolves when those that run have ended. */
-    async close(): Promise<void> {
+    close(): Promise<void> {
       stopping = true;
-      await worker.close().finally(active.stop);
-      await wakeAnother();
+      return worker.close().finally(active.stop);
     },
     /** Ends what runs, to be put back. */
     interrupt(): void {

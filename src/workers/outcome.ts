@@ -1,6 +1,7 @@
 import { type Job, UnrecoverableError, WaitingError } from 'bullmq';
 import { type ErrorCode, RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
+import type { Emit, RunFacts } from '../jobs/events.js';
 import { show } from '../problems.js';
 
 /** What became of one attempt. */
@@ -15,7 +16,7 @@ export type Outcome =
   | { readonly type: 'lock-lost'; readonly error: RondoError };
 
 /** Translates an outcome into what BullMQ understands: a return value or one of its errors. The only place that does. */
-export function settle(outcome: Outcome, job: Job, token: string | undefined): unknown {
+export function settle(outcome: Outcome, run: Settling): unknown {
   switch (outcome.type) {
     case 'succeeded':
       return outcome.result;
@@ -27,12 +28,22 @@ export function settle(outcome: Outcome, job: Job, token: string | undefined): u
     case 'lock-lost':
       throw outcome.error;
     case 'interrupted':
-      return putBack(job, token);
+      return putBack(run);
   }
 }
 
-async function putBack(job: Job, token: string | undefined): Promise<never> {
+/** What of a run settling takes. */
+interface Settling {
+  readonly job: Job;
+  readonly token: string | undefined;
+  readonly facts: RunFacts;
+  readonly durationMs: number;
+  readonly emit: Emit;
+}
+
+async function putBack({ job, token, facts, durationMs, emit }: Settling): Promise<never> {
   await job.moveToWait(token);
+  emit({ type: 'run.interrupted', durationMs, ...facts });
   throw new WaitingError();
 }
 

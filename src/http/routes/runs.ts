@@ -39,9 +39,11 @@ export function runRoutes(broker: Broker, registry: Registry, now: () => number)
 /** A caller waits no longer than this for Redis, in ms. */
 const answerMs = 1_500;
 
+const yearMs = 365 * 86_400_000;
+
 const enqueueBody = z.strictObject({
   payload: z.unknown().optional(),
-  delay: duration({ max: 365 * 86_400_000 }).optional(),
+  delay: duration({ max: yearMs }).optional(),
   at: z.iso.datetime({ offset: true, error: 'an ISO time with a zone, such as "2026-11-21T07:00:00Z"' }).optional(),
   priority: z.int().min(1).max(2_097_151).optional(),
   attempts: z.int().min(1).max(1_000).optional(),
@@ -54,18 +56,20 @@ const listQuery = z.strictObject({
 });
 
 function optionsOf({ at, delay, ...rest }: Omit<z.output<typeof enqueueBody>, 'payload'>, now: number): EnqueueOptions {
-  if (at !== undefined && delay !== undefined) {
-    const problems = [{ where: 'at', expected: 'either delay or at, not both', got: JSON.stringify(at) }];
-    throw new RondoError('request-invalid', '', { problems });
-  }
+  const refuseAt = (expected: string) => {
+    throw new RondoError('request-invalid', '', { problems: [{ where: 'at', expected, got: JSON.stringify(at) }] });
+  };
+  if (at !== undefined && delay !== undefined) refuseAt('either delay or at, not both');
   const later = at === undefined ? delay : Math.max(0, Date.parse(at) - now);
+  if (later !== undefined && later > yearMs) refuseAt('a time within a year');
   return { ...rest, ...(later && { delay: later }) };
 }
 
-function read<Schema extends z.ZodType>(schema: Schema, input: unknown): z.output<Schema> {
+function read<Schema extends z.ZodObject>(schema: Schema, input: unknown): z.output<Schema> {
   const found = schema.safeParse(input);
   if (found.success) return found.data;
-  throw new RondoError('request-invalid', '', { problems: problemsOf(found.error, input) });
+  const known = () => Object.keys(schema.shape);
+  throw new RondoError('request-invalid', '', { problems: problemsOf(found.error, input, { known }) });
 }
 
 function nameIn(request: Request, parameter: string): string {
