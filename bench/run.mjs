@@ -1,11 +1,12 @@
 // Runs every benchmark, or those named: `npm run bench`, `npm run bench -- execute reconcile`.
 import { cpus, totalmem } from 'node:os';
+import { enqueue } from './enqueue.mjs';
 import { execute } from './execute.mjs';
 import { processes } from './processes.mjs';
 import { reconcile } from './reconcile.mjs';
 import { startServer } from './server.mjs';
 
-const benchmarks = { execute, reconcile, processes };
+const benchmarks = { execute, enqueue, reconcile, processes };
 const named = process.argv.slice(2);
 const unknown = named.filter((name) => !(name in benchmarks));
 if (unknown.length > 0) {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
@@ -62,13 +63,16 @@ export type RedisSettings =
  */
 export function loadConfig(env: Record<string, string | undefined> = process.env, { api = false } = {}): Config {
   const given = Object.fromEntries(Object.entries(env).filter(([key, value]) => value && isOurs(key)));
+  const { keys, problem } = givenKeys(given);
+  if (keys) given.RONDO_API_KEYS = keys;
   const read = settings.safeParse(given);
   const unknown = Object.keys(given).filter((key) => !(key in settings.shape));
   const problems = [...(read.error ? problemsOf(read.error, withoutSecrets(given)) : []), ...misspelt(unknown)];
+  if (problem) problems.push(problem);
   if (given.NODE_ENV === 'production' && !given.REDIS_URL) {
     problems.push({ where: 'REDIS_URL', expected: 'the address of a Redis, with NODE_ENV=production', got: 'nothing' });
   }
-  if (api) problems.push(...missingKeys(given));
+  if (api && !problem && !keys?.match(/[^\s,]/)) problems.push(...missingKeys(given));
   if (!read.data || problems.length > 0) throw new RondoError('config-invalid', '', { problems });
   const { data } = read;
   const jobsModule = data.RONDO_JOBS ? resolve(data.RONDO_JOBS) : null;
@@ -122,8 +126,11 @@ const settings = z.object({
     .string()
     .default('')
     .transform((text) => text.split(',').flatMap((entry) => entry.trim().toLowerCase() || []))
-    .pipe(z.array(z.string().regex(/^[a-z0-9.:-]+(\/\d{1,3})?$/, { error: 'a host, an address or a network' }))),
+    .pipe(
+      z.array(z.string().refine(isHostOrNetwork, { error: 'a host, an address or a network such as 10.1.0.0/16' })),
+    ),
   RONDO_API_KEYS: z.string().default('').transform(readApiKeys),
+  RONDO_API_KEYS_FILE: z.string().optional(),
 });
 
 function isOurs(key: string): boolean {
@@ -165,12 +172,19 @@ function readCluster(text: string): RedisSettings | null {
   };
 }
 
-const loopback = /^(localhost|127\..*|::1)$/;
+function isHostOrNetwork(entry: string): boolean {
+  const [address = '', bits, ...rest] = entry.split('/');
+  if (bits === undefined) return isIP(entry) > 0 || /^[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?$/.test(entry);
+  return rest.length === 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= ({ 4: 32, 6: 128 }[isIP(address)] ?? -1);
+}
+
+const loopback = /^(localhost|127(\.\d{1,3}){3}|::1)$/;
 const shortestSecret = 16;
 
 function readApiKeys(text: string, context: z.RefinementCtx): ApiKey[] {
   const entries = text.split(',').filter((entry) => entry.trim() !== '');
   const names = new Set<string>();
+  const secrets = new Set<string>();
   return entries.flatMap((entry, index) => {
     const [name = '', secret = '', given = '', ...rest] = entry.trim().split(':');
     // Never the entry itself: whichever part is wrong, a secret is near.
@@ -182,14 +196,30 @@ function readApiKeys(text: string, context: z.RefinementCtx): ApiKey[] {
     else if (!/^[A-Za-z0-9_-]+$/.test(secret)) refuse("a secret in base64url's letters");
     else if (asked.length !== given.split('|').length) refuse(`scopes among ${scopes.join(', ')}`);
     else if (secret.length < shortestSecret) refuse(`a secret of at least ${shortestSecret} characters`);
+    else if (secrets.has(secret)) refuse('a secret of its own');
     names.add(name);
+    secrets.add(secret);
     return { name, digest: createHash('sha256').update(secret).digest(), scopes: asked };
   });
 }
 
+/** The keys from the environment, or from a file, as secrets come into containers: a line each, or with commas. */
+function givenKeys({ RONDO_API_KEYS: keys, RONDO_API_KEYS_FILE: file }: Record<string, string | undefined>): {
+  keys?: string | undefined;
+  problem?: Problem;
+} {
+  if (!file) return { keys };
+  const problem = (expected: string, got: string) => ({ problem: { where: 'RONDO_API_KEYS_FILE', expected, got } });
+  if (keys) return problem('either RONDO_API_KEYS or a file of them', 'both');
+  try {
+    return { keys: readFileSync(file, 'utf8').replaceAll(/[\r\n]+/g, ',') };
+  } catch (error) {
+    return problem('a file that can be read', String((error as { code?: string }).code));
+  }
+}
+
 /** Without a key, only this machine is let in, and not in production. */
 function missingKeys(given: Record<string, string | undefined>): Problem[] {
-  if (given.RONDO_API_KEYS) return [];
   const reason =
     given.NODE_ENV === 'production'
       ? 'NODE_ENV=production'

@@ -63,13 +63,14 @@ function createBroker(client: RedisClient, keys: Keys, repeatStrategy: RepeatStr
     keys,
     repeatStrategy,
     queue(job) {
-      let queue = queues.get(job);
-      if (!queue) {
-        queue = new Queue(job, { connection: client, prefix: keys.queuePrefix(job), settings: { repeatStrategy } });
-        // Every failure also rejects the call that met it, and the connection reports its own.
-        queue.on('error', () => {});
-        queues.set(job, queue);
-      }
+      const known = queues.get(job);
+      if (known) return known;
+      const queue = new Queue(job, { connection: client, prefix: keys.queuePrefix(job), settings: { repeatStrategy } });
+      // Every failure also rejects the call that met it, and the connection reports its own.
+      queue.on('error', () => {});
+      queues.set(job, queue);
+      // One whose first command fails would fail for ever: the next who asks gets another.
+      queue.waitUntilReady().catch(() => queues.delete(job));
       return queue;
     },
     async close() {

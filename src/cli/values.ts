@@ -19,7 +19,8 @@ export function durationMs(text: string): number {
 }
 
 export function moment(text: string): number {
-  const time = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : Number.NaN;
+  // Without a zone it would mean another moment on each machine.
+  const time = /^\d{4}-\d\d-\d\d(T.+(Z|[+-]\d\d:\d\d))?$/.test(text) ? Date.parse(text) : Number.NaN;
   if (Number.isNaN(time))
     throw new InvalidArgumentError(`Expected an ISO time such as 2026-11-21T07:00:00Z; got "${text}".`);
   return time;

@@ -5,27 +5,30 @@ import { ExpressAdapter } from '@bull-board/express';
 import type { Job } from 'bullmq';
 import { Router } from 'express';
 import type { Broker } from '../broker/queues.js';
-import { errorTable } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
 import { payloadSchemaOf } from '../jobs/describe.js';
 import type { Registry } from '../jobs/registry.js';
 import { inWords } from '../jobs/words.js';
 import { enqueue } from '../producers/runs.js';
 import { principalIn, requires } from './guard.js';
-import { inOurWords } from './problem.js';
+import { icon } from './pages.js';
+import { withinMs } from './within.js';
 
 /**
  * Bull Board, twice on one address: read-only for who may look, and with its actions for who may operate. The
  * server enforces both.
- *
- * @param report is told of errors that are ours
  */
-export function boardRoutes(broker: Broker, registry: Registry, report: (error: unknown) => void): Router {
-  const looking = createBoard(broker, registry, report, true);
-  const operating = createBoard(broker, registry, report, false);
+export function boardRoutes(broker: Broker, registry: Registry): Router {
+  const looking = createBoard(broker, registry, true);
+  const operating = createBoard(broker, registry, false);
   const routes = Router();
   routes.use('/board', requires('read'));
   routes.post('/board/api/queues/:queue/add', requires('enqueue'));
+  // A page that asks every few seconds should not have to wait for each command to time out.
+  routes.use('/board/api', async (_request, _response, next) => {
+    await withinMs(1_500, broker.client.ping());
+    next();
+  });
   routes.use('/board', (request, response, next) => {
     const board = principalIn(response)?.may('operate') ? operating : looking;
     board(request, response, next);
@@ -33,7 +36,7 @@ export function boardRoutes(broker: Broker, registry: Registry, report: (error: 
   return routes;
 }
 
-function createBoard(broker: Broker, registry: Registry, report: (error: unknown) => void, readOnlyMode: boolean) {
+function createBoard(broker: Broker, registry: Registry, readOnlyMode: boolean) {
   const serverAdapter = new OwnPage().setBasePath('/board');
   const grouped = groupedNames(registry.jobs.map(({ name }) => name));
   createBullBoard({
@@ -46,7 +49,10 @@ function createBoard(broker: Broker, registry: Registry, report: (error: unknown
     options: {
       uiConfig: {
         boardTitle: 'Rondo',
+        boardLogo: { path: icon, width: 24, height: 24 },
+        favIcon: { default: icon, alternative: icon },
         hideDocsLink: true,
+        sortQueues: true,
         overview: { groupByDelimiter: grouped.size > 0 },
         // Each costs a list of all of Redis's clients whenever a page is brought up to date.
         showWorkers: registry.jobs.length <= 50,
@@ -55,23 +61,21 @@ function createBoard(broker: Broker, registry: Registry, report: (error: unknown
       handlerHooks: { before: keepSchedulesSound },
     },
   });
+  // To where all errors go: Bull Board's own handler answers them with 500.
   serverAdapter.setErrorHandler((error) => {
-    const { code, status, message, detail } = inOurWords(error);
-    if (code === 'internal') report(error);
-    const body = { error: errorTable[code].message, message: code === 'payload-invalid' ? message : detail };
-    return { status: status as 500, body };
+    throw error;
   });
-  return serverAdapter.getRouter();
+  return serverAdapter.getRouter().disable('x-powered-by');
 }
 
-/** Bull Board's page without the fonts that it would fetch from elsewhere. */
+/** Bull Board's page without the fonts that it would fetch from elsewhere, and with a word of ours about schedules. */
 class OwnPage extends ExpressAdapter {
   override setEntryRoute({ method, route, handler }: Parameters<ExpressAdapter['setEntryRoute']>[0]): this {
     this.app[method](route, (_request, response, next) => {
       const { name, params } = handler({ basePath: this.basePath, uiConfig: this.uiConfig });
       response.render(name, params, (error: Error | null, page: string) => {
         if (error) next(error);
-        else response.send(page.replace(/<link [^>]*fonts\.googleapis\.com[^>]*>/, ''));
+        else response.send(page.replace(/<link [^>]*fonts\.googleapis\.com[^>]*>/, schedulesStyle));
       });
     });
     return this;
@@ -108,13 +112,11 @@ interface AddOptions {
   readonly priority?: number;
 }
 
-const whereToChange = 'change them where the job is defined; `rondo schedules plan` shows what that does';
-
 function descriptionOf({ description, schedules }: JobDefinition): string {
   const times = schedules.filter(({ enabled }) => enabled).map(({ timing }) => inWords(timing));
   if (times.length === 0) return description;
   const shown = times.length > 3 ? [...times.slice(0, 2), `${times.length - 2} more schedules`] : times;
-  return [description, `${shown.join('; ')}: ${whereToChange}`].filter(Boolean).join(' · ');
+  return [description, `${shown.join('; ')} (set in code)`].filter(Boolean).join(' · ');
 }
 
 /**
@@ -127,18 +129,28 @@ export function groupedNames(names: readonly string[]): Set<string> {
   return new Set(names.filter((name) => groupOf(name).length > 1 && !hides(groupOf(name))));
 }
 
-const refusal = { allow: false, status: 403, message: `Rondo owns its schedules: ${whereToChange}` } as const;
+const whereToChange =
+  'Rondo owns its schedules: change them where the job is defined; `rondo schedules plan` shows what that does.';
 
-/** What would take schedulers along, or change one behind the producer's back. */
-const refused = [
-  'patch /api/queues/:queueName/job-schedulers/:schedulerId',
-  'put /api/queues/:queueName/job-schedulers/:schedulerId/remove',
-  'put /api/queues/:queueName/obliterate',
-];
+/** Bull Board offers to edit and to remove a schedule whatever its adapter says; the server refuses both. */
+const schedulesStyle = `<style>
+  [class^=actionsCell] button:is(:has(.lucide-pencil), :has(.lucide-trash2)) { display: none; }
+  [class^=tableWrapper]:has([class^=schedulerId])::after { content: '${whereToChange}';
+    display: block; padding-top: 1rem; color: var(--muted-foreground); font-size: .8rem; }
+</style>`;
+
+/** What would take schedules along, or change one behind the producer's back, and why it is refused. */
+const refused: Record<string, string> = {
+  'patch /api/queues/:queueName/job-schedulers/:schedulerId': whereToChange,
+  'put /api/queues/:queueName/job-schedulers/:schedulerId/remove': whereToChange,
+  'put /api/queues/:queueName/obliterate':
+    "It would take the job's schedules along: empty and clean the queue instead.",
+};
 
 function keepSchedulesSound({ method, route, request }: HookContext): BeforeHookResult {
   const at = `${method} ${route}`;
   // The next run of a schedule carries its chain: moved by a year, it would have no tick for a year.
   const movesTick = at === 'patch /api/queues/:queueName/:jobId/delay' && /^repeat:/.test(request.params.jobId);
-  return movesTick || refused.includes(at) ? refusal : undefined;
+  const message = movesTick ? whereToChange : refused[at];
+  return message === undefined ? undefined : { allow: false, status: 403, message };
 }

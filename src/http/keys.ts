@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import type { ApiKey, Scope } from '../config.js';
 
 /** Who asks, and what for. */
@@ -23,7 +23,7 @@ export function principalOf(key: ApiKey): Principal {
 
 /** The key that a secret belongs to. Every key is compared, each in constant time: the answer's delay tells nothing. */
 export function keyOfSecret(keys: readonly ApiKey[], secret: string): ApiKey | null {
-  const digest = createHash('sha256').update(secret).digest();
+  const digest = hash('sha256', secret, 'buffer');
   let found: ApiKey | null = null;
   for (const key of keys) if (timingSafeEqual(key.digest, digest)) found = key;
   return found;

@@ -1,16 +1,24 @@
 /** The pages that Rondo draws itself: plain HTML without scripts, in the colours that the browser asks for. */
 
+/** A ring that comes back to where it began, as an address of its own. */
+export const icon = `data:image/svg+xml,${encodeURIComponent(
+  `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32" fill="none" stroke="#3b82f6" stroke-width="5"
+    stroke-linecap="round"><path d="M25 10a11 11 0 1 0 1.6 9"/><circle cx="25" cy="9.5" r="1.5"/></svg>`,
+)}`;
+
 export function signInPage({ next, wrong }: { next: string; wrong: boolean }): string {
   const complaint = wrong ? '<p role="alert">That is no key of this server.</p>' : '';
   return page(
     'Sign in',
     `<form method="post" action="/login">
+      <input autocomplete="username" value="rondo" hidden>
       <label for="key">Key</label>
       <input id="key" name="key" type="password" autocomplete="current-password" required autofocus>
       <input type="hidden" name="next" value="${escapeHtml(next)}">
       ${complaint}
       <button>Sign in</button>
-    </form>`,
+    </form>
+    <p>One of <code>RONDO_API_KEYS</code>; without any, the one that the log shows at the start.</p>`,
   );
 }
 
@@ -33,6 +41,7 @@ function page(title: string, body: string): string {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${title} · Rondo</title>
+<link rel="icon" href="${icon}">
 <style>${style}</style>
 </head>
 <body><main><h1>Rondo</h1>${body}</main></body>
@@ -54,5 +63,5 @@ input, button { font: inherit; padding: .6rem .75rem; border-radius: .4rem; bord
 input { background: var(--paper); color: inherit; }
 button { background: var(--accent); color: var(--card); border-color: transparent; font-weight: 600; cursor: pointer; }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
-p { margin: .25rem 0; } a { color: var(--accent); } [role=alert] { color: var(--alert); }
+p { margin: .25rem 0; } form + p { margin-top: 1rem; font-size: .875rem; } a { color: var(--accent); } [role=alert] { color: var(--alert); }
 `;

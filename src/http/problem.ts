@@ -2,7 +2,7 @@ import type { ErrorRequestHandler, Response } from 'express';
 import { errorTable, RondoError } from '../errors.js';
 
 /** Answers an error as problem details (RFC 9457), with its code and what exactly is wrong. */
-export function sendProblem(response: Response, error: RondoError): void {
+function sendProblem(response: Response, error: RondoError, further: object): void {
   const { code, status, problems, detail, retryable } = error;
   if (retryable && status === 503) response.set('Retry-After', '2');
   if (status === 401) response.set('WWW-Authenticate', 'Bearer realm="rondo"');
@@ -17,22 +17,29 @@ export function sendProblem(response: Response, error: RondoError): void {
         code,
         ...(detail && { detail }),
         ...(problems.length > 0 && { problems }),
+        ...further,
       }),
     );
 }
 
 /** The end of every route. */
 export function problemHandler(report: (error: unknown) => void): ErrorRequestHandler {
-  return (error, _request, response, next) => {
+  return (error, request, response, next) => {
     if (response.headersSent) return next(error);
     const known = inOurWords(error);
     if (known.code === 'internal') report(error);
-    sendProblem(response, known);
+    sendProblem(response, known, request.originalUrl.startsWith('/board/') ? wordsForBoard(known) : {});
   };
 }
 
+/** What Bull Board shows of an answer that it did not want. */
+function wordsForBoard({ code, message }: RondoError) {
+  const { message: title } = errorTable[code];
+  return { error: title, message: message.slice(title.length).replace(/^: /, '') };
+}
+
 /** Our own errors as they are; those of Redis, of Express and of its body parsers translated; the rest as `internal`. */
-export function inOurWords(error: unknown): RondoError {
+function inOurWords(error: unknown): RondoError {
   if (error instanceof RondoError) return error;
   const { message = '', status } = (error ?? {}) as { message?: string; status?: number };
   if (isRedisTrouble(error)) return new RondoError('redis-unreachable', message, { cause: error });

@@ -18,6 +18,8 @@ export function createApiServer({ host, port, ...input }: ServerInput) {
     /** Where it listens, once started. */
     address: () => `http://${host.includes(':') ? `[${host}]` : host}:${(server.address() as AddressInfo).port}`,
     async start() {
+      // The board holds on to its queues: one that Redis left at its first command would never recover.
+      await Promise.all(input.registry.jobs.map(({ name }) => input.broker.queue(name).waitUntilReady()));
       server.listen(port, host);
       try {
         await once(server, 'listening');

@@ -25,7 +25,7 @@ export function createGuardedAgent(allowed: Allowance, resolve: Resolve = dnsLoo
   const lookup: LookupFunction = (hostname, { family }, answer) => {
     resolve(hostname, { all: true, family: typeof family === 'number' ? family : 0 }, (error, addresses) => {
       if (error) return answer(error, []);
-      const refused = addresses.find(({ address }) => !allowed.includes(hostname) && !mayConnect(address, allowed));
+      const refused = addresses.find(({ address }) => !allowsName(allowed, hostname) && !mayConnect(address, allowed));
       if (refused) answer(refusal(`${hostname} (${refused.address})`), []);
       else answer(null, addresses);
     });
@@ -46,18 +46,28 @@ export function checkUrl(url: URL, allowed: Allowance): void {
   if (ipaddr.isValid(host) && !mayConnect(host, allowed)) throw refusal(host);
 }
 
-function mayConnect(text: string, allowed: Allowance): boolean {
-  const address = ipaddr.process(text);
-  return address.range() === 'unicast' || allowed.some((entry) => covers(entry, address));
+function allowsName(allowed: Allowance, hostname: string): boolean {
+  return allowed.some((entry) => entry.toLowerCase() === hostname.toLowerCase());
 }
 
+function mayConnect(text: string, allowed: Allowance): boolean {
+  const address = ipaddr.process(text);
+  return isPublic(address) || allowed.some((entry) => covers(entry, address));
+}
+
+/** Of IPv6 only what is handed out so far (RFC 4291): the rest holds odd spellings of other addresses. */
+function isPublic(address: Address): boolean {
+  return address.range() === 'unicast' && (address.kind() === 'ipv4' || address.match(handedOut));
+}
+
+const handedOut = ipaddr.parseCIDR('2000::/3') as [ipaddr.IPv6, number];
+
 function covers(entry: string, address: Address): boolean {
-  const network = ipaddr.isValidCIDR(entry)
-    ? entry
-    : ipaddr.isValid(entry) && `${entry}/${entry.includes(':') ? 128 : 32}`;
-  if (!network) return false;
-  const [base, bits] = ipaddr.parseCIDR(network);
-  return base.kind() === address.kind() && address.match(base, bits);
+  if (ipaddr.isValidCIDR(entry)) {
+    const [base, bits] = ipaddr.parseCIDR(entry);
+    return base.kind() === address.kind() && address.match(base, bits);
+  }
+  return ipaddr.isValid(entry) && ipaddr.process(entry).toString() === address.toString();
 }
 
 function refusal(what: string): NonRetryableError {

@@ -118,7 +118,8 @@ export function ownerOf(app: string): string {
 }
 
 /** The same for equal content, whatever the order of the keys in it. */
-export function hashOf({ options, ...rest }: Specification): string {
+export function hashOf(specification: Specification): string {
+  const { options, ...rest } = specification;
   let text = optionTexts.get(options);
   if (text === undefined) {
     text = canonical(options);
@@ -136,11 +137,11 @@ function canonical(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonical).join()}]`;
   if ('toJSON' in value) return JSON.stringify(value);
   const known = value as Record<string, unknown>;
-  const keys = Object.keys(known).filter((key) => known[key] !== undefined);
-  return `{${keys
-    .sort()
-    .map((key) => `${JSON.stringify(key)}:${canonical(known[key])}`)
-    .join()}}`;
+  let text = '';
+  for (const key of Object.keys(known).sort()) {
+    if (known[key] !== undefined) text += `${text && ','}${JSON.stringify(key)}:${canonical(known[key])}`;
+  }
+  return `{${text}}`;
 }
 
 function conflictOf({ id, specification }: Wanted, { stored, unreadable }: PlanInput, owner: string): Conflict | null {

@@ -73,41 +73,52 @@ export async function reconcile(broker: Broker, input: ReconcileInput, emit: Emi
   return { ...planned, failed };
 }
 
-/** Every schedule that the store holds, and where its chain stands. */
+/**
+ * Every schedule that the store holds or that is wanted, and where its chain stands. All is asked for at once: it
+ * decides how long a start takes with many thousands.
+ */
 export async function readState(
   broker: Broker,
   wanted: readonly Wanted[] = [],
 ): Promise<Pick<PlanInput, 'stored' | 'unreadable' | 'chains'>> {
+  const reading = broker.client.hgetall(broker.keys.schedules);
+  const readingChains = readChains(broker, byJob(wanted));
+  readingChains.catch(() => {}); // it may fail while the store is still read
+
   const stored = new Map<string, Stored>();
   const unreadable = new Set<string>();
-  for (const [id, text] of Object.entries(await broker.client.hgetall(broker.keys.schedules))) {
+  for (const [id, text] of Object.entries(await reading)) {
     const entry = readEntry(id, text);
     if (entry) stored.set(id, entry);
     else unreadable.add(id);
   }
-  const byJob = new Map<string, string[]>();
-  for (const { id, job } of jobsOf(wanted, stored)) {
-    const ids = byJob.get(job);
-    if (ids) ids.push(id);
-    else byJob.set(job, [id]);
+  // What the store alone knows, or knows of another job, is looked at where the store says.
+  const jobs = new Map(wanted.map(({ id, specification }) => [id, specification.job]));
+  const others = [...stored.values()].filter(({ id, specification }) => jobs.get(id) !== specification.job);
+  const chains = await readingChains;
+  for (const [id, chain] of await readChains(broker, byJob(others))) chains.set(id, chain);
+  return { stored, unreadable, chains };
+}
+
+function byJob(schedules: readonly { id: string; specification: Specification }[]): Map<string, string[]> {
+  const ids = new Map<string, string[]>();
+  for (const { id, specification } of schedules) {
+    const list = ids.get(specification.job);
+    if (list) list.push(id);
+    else ids.set(specification.job, [id]);
   }
-  return { stored, unreadable, chains: await readChains(broker, byJob) };
+  return ids;
 }
 
 function readEntry(id: string, text: string): Stored | null {
   try {
-    const entry = JSON.parse(text) as Partial<Stored>;
-    const { hash, owner, specification } = entry;
+    const entry = JSON.parse(text) as Stored;
+    const { hash, owner, specification } = entry as Partial<Stored>;
     const known = hash && owner && specification?.job && specification.timing?.kind;
-    return known ? { ...(entry as Stored), id } : null;
+    return known ? Object.assign(entry, { id }) : null;
   } catch {
     return null;
   }
-}
-
-function* jobsOf(wanted: readonly Wanted[], stored: ReadonlyMap<string, Stored>) {
-  for (const { id, specification } of stored.values()) yield { id, job: specification.job };
-  for (const { id, specification } of wanted) if (!stored.has(id)) yield { id, job: specification.job };
 }
 
 async function apply(broker: Broker, change: Change, deployment: Deployment): Promise<void> {

@@ -19,7 +19,9 @@ export class ActiveRun {
   readonly startedAt = performance.now();
   /** How long until the next attempt, in ms, once BullMQ has asked. */
   retryInMs: number | null = null;
+  /** These two stand once the attempt is decided. */
   outcome: Outcome | null = null;
+  durationMs = 0;
   ended = false;
   readonly #onDecided: OnDecided;
   #controller: AbortController | null = null;
@@ -36,13 +38,15 @@ export class ActiveRun {
     this.#onDecided = onDecided;
   }
 
-  decide(outcome: Outcome): void {
+  /** Closes the attempt. A handler that blocks the event loop also blocks the timer that would have stopped it. */
+  decide(found: Outcome): Outcome {
+    const tookMs = performance.now() - this.startedAt;
+    const late = found.type === 'succeeded' && tookMs > this.definition.timeout;
+    const outcome = late ? timedOut(this) : found;
+    this.durationMs = Math.round(tookMs);
     this.outcome = outcome;
     this.#onDecided(this);
-  }
-
-  get durationMs(): number {
-    return Math.round(performance.now() - this.startedAt);
+    return outcome;
   }
 
   /** Made only for handlers that look at it: a controller for each run costs a tenth of the throughput. */
@@ -92,12 +96,9 @@ export class ActiveRun {
 
   /** Work that was done before the process stopped is done; what ends otherwise after a stop ended because of it. */
   #judge(outcome: Outcome): Outcome {
-    const succeeded = outcome.type === 'succeeded';
-    if (this.#stopped)
-      return succeeded && this.#stopped.outcome.type === 'interrupted' ? outcome : this.#stopped.outcome;
-    // A handler that blocks the event loop also blocks the timer that would have stopped it.
-    const late = succeeded && performance.now() - this.startedAt > this.definition.timeout;
-    return late ? timedOut(this) : outcome;
+    if (!this.#stopped) return outcome;
+    const done = this.#stopped.outcome.type === 'interrupted' && outcome.type === 'succeeded';
+    return done ? outcome : this.#stopped.outcome;
   }
 }
 

@@ -16,8 +16,7 @@ export async function execute(run: ActiveRun, now: number): Promise<unknown> {
   // What the schema refuses now it will refuse at every attempt.
   const refused = payload.refused && failure(payload.refused);
   const outcome = refused ?? admit(run.job, now) ?? (await attempt(run, payload.value));
-  run.decide(outcome);
-  return settle(outcome, run);
+  return settle(run.decide(outcome), run);
 }
 
 function attempt(run: ActiveRun, payload: unknown): Promise<Outcome> {

@@ -46,8 +46,10 @@ it('runs every second of a cron while its processes are killed and restarted', a
     const index = Math.floor(random() * programs.length);
     const signal = random() < 0.5 ? 'SIGKILL' : 'SIGTERM';
     counts[signal] += 1;
-    programs[index]?.kill(signal);
-    await programs[index]?.exit;
+    const victim = programs[index];
+    expect(victim?.child.exitCode, `it ended by itself: ${victim?.text()}`).toBeNull();
+    victim?.kill(signal);
+    await victim?.exit;
     programs[index] = startProgram(['start'], { env });
   }
 
@@ -67,6 +69,7 @@ it('runs every second of a cron while its processes are killed and restarted', a
   );
 
   expect(missing()).toEqual([]);
+  expect(programs.map(({ child }) => child.exitCode)).toEqual([null, null, null, null]);
   expect([...distinct].filter((tick) => tick % 1_000 !== 0)).toEqual([]);
 });
 

@@ -105,7 +105,7 @@ describe.skipIf(!hasRedisServer())('while Redis is away', () => {
   it('a process of all roles says so in a line or two, and ends in order when it is asked to', async () => {
     const redis = await startDurableRedis();
     const program = startProgram(['start'], { env: { REDIS_URL: redis.url, SHUTDOWN_GRACE: '1s' } });
-    await program.line(({ event }) => event === 'run.succeeded', 30_000);
+    await program.line(({ msg }) => msg?.includes('started, with Redis') === true, 30_000);
     await redis.kill('SIGKILL');
     await program.line(({ event }) => event === 'redis.away');
     const before = program.lines.length;

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Redis } from 'ioredis';
 import type { TestProject } from 'vitest/node';
+import { chromiumPath, hasChromium } from './browser.js';
 import { hasRedisServer, startRedis } from './servers.js';
 
 type ServerKind = 'url' | 'docker' | 'path' | 'embedded';
@@ -41,6 +42,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   if (!hasRedisServer()) {
     notes.push('SKIPPED: every test that stops or restarts a Redis of its own, since no redis-server is on the PATH');
   }
+  if (!hasChromium()) notes.push(`SKIPPED: every test in a browser, since there is no ${chromiumPath} (CHROMIUM_PATH)`);
   for (const note of notes) console.log(note);
 
   project.provide('redisUrl', server.url);

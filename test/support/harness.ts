@@ -1,12 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { inject, onTestFinished } from 'vitest';
 import { type Broker, openBroker } from '../../src/broker/queues.js';
+import type { ApiKey } from '../../src/config.js';
 import { loadConfig } from '../../src/config.js';
+import { createApiServer } from '../../src/http/server.js';
 import type { JobDefinition } from '../../src/jobs/define-job.js';
 import type { Emit, RondoEvent } from '../../src/jobs/events.js';
 import { createRegistry } from '../../src/jobs/registry.js';
 import { createSupervisor } from '../../src/producers/supervisor.js';
 import { createPool } from '../../src/workers/pool.js';
+import { type Api, callsTo, keyPerScope } from './http.js';
 
 type EventOf<Type extends RondoEvent['type']> = Extract<RondoEvent, { type: Type }>;
 
@@ -90,6 +93,8 @@ export interface Fixture {
     release?: string;
     jobs?: readonly JobDefinition[];
   }): Promise<ReturnType<typeof createSupervisor>>;
+  /** Starts the API on a free port, with a key for each scope unless told; stopped when the test is over. */
+  serve(options?: { keys?: readonly ApiKey[]; now?: () => number }): Promise<Api>;
 }
 
 /**
@@ -128,6 +133,13 @@ export async function fixture(jobs: readonly JobDefinition[], options: { url?: s
       await supervisor.start();
       onTestFinished(() => supervisor.stop(Date.now() + 1_000));
       return supervisor;
+    },
+    async serve({ keys = keyPerScope, now = Date.now } = {}) {
+      const own = await open('fail-fast', jobs);
+      const server = createApiServer({ ...own, keys, emit: events.emit, now, host: '127.0.0.1', port: 0 });
+      await server.start();
+      onTestFinished(() => server.stop(Date.now()));
+      return callsTo(server.address(), () => server.stop(Date.now()));
     },
   };
 }

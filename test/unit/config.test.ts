@@ -1,15 +1,15 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { dirname, join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { loadConfig } from '../../src/config.js';
 import { RondoError } from '../../src/errors.js';
 
 type Env = Record<string, string | undefined>;
 
-function refused(env: Env): RondoError {
+function refused(env: Env, process: { api?: boolean } = {}): RondoError {
   try {
-    loadConfig(env);
+    loadConfig(env, process);
   } catch (error) {
     if (error instanceof RondoError && error.code === 'config-invalid') return error;
     throw error;
@@ -246,5 +246,171 @@ describe('the app and its release', () => {
 
   test('a jobs module is found from the folder that the program was started in', () => {
     expect(loadConfig({ RONDO_JOBS: './my-jobs.mjs' }).jobsModule).toBe(resolve('my-jobs.mjs'));
+  });
+});
+
+describe('the API', () => {
+  const secret = 'hunter2-hunter2-hunter2';
+  const keysOf = (text: string) =>
+    loadConfig({ RONDO_API_KEYS: text }).http.keys.map(({ name, scopes }) => ({ name, scopes }));
+
+  test('listens where HOST and PORT say', () => {
+    const env = { HOST: '0.0.0.0', PORT: '80', RONDO_API_KEYS: `ops:${secret}:admin` };
+    expect(loadConfig(env, { api: true }).http).toMatchObject({ host: '0.0.0.0', port: 80 });
+    expect(loadConfig({ PORT: '0' }).http.port).toBe(0);
+    expect(loadConfig({ PORT: '65535' }).http.port).toBe(65_535);
+  });
+
+  test.each(['65536', '99999', '-1', '1.5', '80a', '0x50', ' 80', '808080'])('refuses PORT=%s', (PORT) => {
+    expect(refused({ PORT }).problems).toMatchObject([{ where: 'PORT', expected: expect.stringContaining('65535') }]);
+  });
+
+  test('takes keys with a name, a secret and scopes each', () => {
+    const text = `shop:${secret}-1:enqueue, ops-2:${secret}_2:read|operate,,`;
+    expect(keysOf(text)).toEqual([
+      { name: 'shop', scopes: ['enqueue'] },
+      { name: 'ops-2', scopes: ['read', 'operate'] },
+    ]);
+  });
+
+  test.each([
+    ['ops', 'name:secret:scope|scope'],
+    [`ops:${secret}`, 'name:secret:scope|scope'],
+    [`ops:${secret}:`, 'name:secret:scope|scope'],
+    [`ops:${secret}:read:more`, 'name:secret:scope|scope'],
+    ['ops::read', 'name:secret:scope|scope'],
+    [`:${secret}:read`, 'a name of small letters'],
+    [`Ops:${secret}:read`, 'a name of small letters'],
+    [`${'x'.repeat(65)}:${secret}:read`, 'a name of small letters'],
+    [`ops:${secret}!:read`, "base64url's letters"],
+    [`ops:${secret}:write`, 'scopes among read, enqueue, operate, admin'],
+    [`ops:${secret}:read|`, 'scopes among'],
+    [`ops:${secret}:read|hunter2-hunter2-hunter2`, 'scopes among'],
+    ['ops:hunter2:read', 'at least 16 characters'],
+  ])('refuses the key %s, without showing it', (text, expected) => {
+    const error = refused({ RONDO_API_KEYS: `${text},fine:${secret}-fine:read` });
+    expect(error.problems).toEqual([
+      { where: 'RONDO_API_KEYS[0]', expected: expect.stringContaining(expected), got: '"(not shown)"' },
+    ]);
+    expect(JSON.stringify([error.message, error.stack, error.problems, String(error.cause)])).not.toContain('hunter2');
+  });
+
+  test('refuses two keys of one name, and two of one secret', () => {
+    const twice = refused({ RONDO_API_KEYS: `a:${secret}-1:read,a:${secret}-2:read` });
+    expect(twice.problems).toMatchObject([{ where: 'RONDO_API_KEYS[1]', expected: 'a name of its own' }]);
+    const shared = refused({ RONDO_API_KEYS: `a:${secret}:read,b:${secret}:admin` });
+    expect(shared.problems).toMatchObject([{ where: 'RONDO_API_KEYS[1]', expected: 'a secret of its own' }]);
+  });
+
+  test('says all that is wrong with keys at once, and shows nothing of a misspelt setting', () => {
+    const error = refused({ RONDO_API_KEYS: 'a:hunter2:read,hunter2', RONDO_API_KEY: `a:${secret}:read`, PORT: 'x' });
+    const wrong = ['PORT', 'RONDO_API_KEY', 'RONDO_API_KEYS[0]', 'RONDO_API_KEYS[1]'];
+    expect(error.problems.map(({ where }) => where).toSorted()).toEqual(wrong);
+    expect(JSON.stringify([error.message, error.problems])).not.toContain('hunter2');
+  });
+
+  describe('with a file of keys', () => {
+    const write = (text: string) => {
+      const file = join(mkdtempSync(join(tmpdir(), 'rondo-keys-')), 'keys');
+      writeFileSync(file, text);
+      onTestFinished(() => rmSync(dirname(file), { recursive: true }));
+      return file;
+    };
+
+    test('takes a key a line', () => {
+      const RONDO_API_KEYS_FILE = write(`a:${secret}-1:read\r\n\nb:${secret}-2:admin\n`);
+      const { keys } = loadConfig(
+        { RONDO_API_KEYS_FILE, NODE_ENV: 'production', REDIS_URL: 'redis://x' },
+        { api: true },
+      ).http;
+      expect(keys.map(({ name }) => name)).toEqual(['a', 'b']);
+    });
+
+    test('refuses what is wrong in it as in the setting, without showing it', () => {
+      const error = refused({ RONDO_API_KEYS_FILE: write('a:hunter2:read') });
+      expect(error.problems).toMatchObject([{ where: 'RONDO_API_KEYS[0]', got: '"(not shown)"' }]);
+    });
+
+    test('refuses one that cannot be read, or stands beside the setting, and never shows what was given', () => {
+      const missing = refused({ RONDO_API_KEYS_FILE: `/nowhere/ops:${secret}:admin` }, { api: true });
+      const both = refused({ RONDO_API_KEYS_FILE: write(''), RONDO_API_KEYS: `a:${secret}:read` });
+      const where = 'RONDO_API_KEYS_FILE';
+      expect(missing.problems).toEqual([{ where, expected: 'a file that can be read', got: 'ENOENT' }]);
+      expect(both.problems).toEqual([{ where, expected: 'either RONDO_API_KEYS or a file of them', got: 'both' }]);
+    });
+
+    test('wants keys in it where they are wanted', () => {
+      const error = refused({ RONDO_API_KEYS_FILE: write('\n\n'), HOST: '0.0.0.0' }, { api: true });
+      expect(error.problems).toMatchObject([
+        { where: 'RONDO_API_KEYS', expected: expect.stringMatching(/at least one/) },
+      ]);
+    });
+  });
+
+  test.each(['127.0.0.1', '127.1.2.3', 'localhost', '::1'])('without keys may listen on HOST=%s', (HOST) => {
+    expect(loadConfig({ HOST }, { api: true }).http).toEqual({ host: HOST, port: 3_000, keys: [] });
+  });
+
+  test.each([
+    '0.0.0.0',
+    '::',
+    '10.0.0.1',
+    'example.com',
+    '127.0.0.1.example.com',
+    '127.example.com',
+    'localhost.example.com',
+  ])('without keys refuses to listen on HOST=%s', (HOST) => {
+    for (const RONDO_API_KEYS of [undefined, ' , ']) {
+      expect(refused({ HOST, RONDO_API_KEYS }, { api: true }).problems).toEqual([
+        { where: 'RONDO_API_KEYS', expected: `at least one key, with HOST=${HOST}`, got: 'nothing' },
+      ]);
+    }
+  });
+
+  test('in production refuses to start without keys, while other roles do not want any', () => {
+    const env = { NODE_ENV: 'production', REDIS_URL: 'redis://redis:6379' };
+    for (const RONDO_API_KEYS of [undefined, ',']) {
+      expect(refused({ ...env, RONDO_API_KEYS }, { api: true }).problems).toEqual([
+        { where: 'RONDO_API_KEYS', expected: 'at least one key, with NODE_ENV=production', got: 'nothing' },
+      ]);
+    }
+    expect(loadConfig(env).http.keys).toEqual([]);
+    expect(loadConfig({ ...env, RONDO_API_KEYS: `a:${secret}:read` }, { api: true }).http.keys).toHaveLength(1);
+  });
+});
+
+describe('HTTP_REQUEST_ALLOW', () => {
+  const allowed = (text: string) => loadConfig({ HTTP_REQUEST_ALLOW: text }).catalog.httpRequest.allow;
+
+  test('takes hosts, addresses and networks', () => {
+    const text = 'Intranet, my_service,api.internal,10.1.2.3,10.0.0.0/8,::1,fd00::/8,192.168.0.0/0,';
+    expect(allowed(text)).toEqual([
+      'intranet',
+      'my_service',
+      'api.internal',
+      '10.1.2.3',
+      '10.0.0.0/8',
+      '::1',
+      'fd00::/8',
+      '192.168.0.0/0',
+    ]);
+    expect(allowed(' , ')).toEqual([]);
+  });
+
+  test.each([
+    'http://intranet',
+    'intranet:8080',
+    '*',
+    '*.internal',
+    '10.0.0.0/33',
+    '::/129',
+    'intranet/8',
+    '10.0.0.0/',
+    '[::1]',
+    'a b',
+  ])('refuses %s, which would match nothing', (entry) => {
+    expect(refused({ HTTP_REQUEST_ALLOW: `10.0.0.1,${entry}` }).problems).toMatchObject([
+      { where: 'HTTP_REQUEST_ALLOW[1]', expected: expect.stringContaining('a host, an address or a network') },
+    ]);
   });
 });

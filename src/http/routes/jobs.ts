@@ -6,10 +6,10 @@ import { requires } from '../guard.js';
 /** What can run. */
 export function jobRoutes(registry: Registry): Router {
   const routes = Router();
-  routes.get('/v1/jobs', requires('read'), (_request, response) => {
+  routes.get('/jobs', requires('read'), (_request, response) => {
     response.json({ jobs: registry.jobs.map(detailsOf) });
   });
-  routes.get('/v1/jobs/:job', requires('read'), (request, response) => {
+  routes.get('/jobs/:job', requires('read'), (request, response) => {
     response.json(detailsOf(registry.get(String(request.params.job))));
   });
   return routes;

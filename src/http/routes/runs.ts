@@ -14,7 +14,7 @@ import { withinMs } from '../within.js';
 export function runRoutes(broker: Broker, registry: Registry, now: () => number): Router {
   const routes = Router();
 
-  routes.post('/v1/jobs/:job/runs', requires('enqueue'), jsonBody, async (request, response) => {
+  routes.post('/jobs/:job/runs', requires('enqueue'), jsonBody, async (request, response) => {
     const job = registry.get(nameIn(request, 'job'));
     const { payload, ...options } = read(enqueueBody, request.body ?? {});
     const id = await withinMs(answerMs, enqueue(broker, job, payload, optionsOf(options, now())));
@@ -22,13 +22,13 @@ export function runRoutes(broker: Broker, registry: Registry, now: () => number)
     response.status(202).location(url).json({ id, job: job.name, url });
   });
 
-  routes.get('/v1/jobs/:job/runs', requires('read'), async (request, response) => {
+  routes.get('/jobs/:job/runs', requires('read'), async (request, response) => {
     const { name } = registry.get(nameIn(request, 'job'));
     const { state, limit } = read(listQuery, request.query);
     response.json({ runs: await withinMs(answerMs, listRuns(broker, registry, { job: name, state, limit })) });
   });
 
-  routes.get('/v1/jobs/:job/runs/:id', requires('read'), async (request, response) => {
+  routes.get('/jobs/:job/runs/:id', requires('read'), async (request, response) => {
     const job = registry.get(nameIn(request, 'job'));
     response.json(await withinMs(answerMs, findRun(broker, job, nameIn(request, 'id'))));
   });

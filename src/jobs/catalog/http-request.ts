@@ -1,12 +1,19 @@
 import { type Dispatcher, request } from 'undici';
 import { z } from 'zod';
 import { NonRetryableError, RetryLaterError } from '../../errors.js';
-import { defineJob } from '../define-job.js';
+import { defineJob, type ScheduleOptions } from '../define-job.js';
 import { type Allowance, checkUrl, createGuardedAgent, type Resolve } from '../guarded-agent.js';
 
 export interface HttpRequestSettings {
-  /** Hosts, addresses and networks that may be called though they are not public. */
-  readonly allow: Allowance;
+  /**
+   * Hosts, addresses and networks that may be called though they are not public. In the catalog they are those of
+   * `HTTP_REQUEST_ALLOW`; a jobs module of one's own names them here.
+   */
+  readonly allow?: Allowance;
+  /**
+   * When to call what: `{ id: 'ping', every: '1m', payload: { url: 'https://example.com/ping' } }`. Like `defineJob`'s.
+   */
+  readonly schedules?: readonly ScheduleOptions<z.input<typeof payloadSchema>>[];
   /** How names are resolved, instead of the system's way. */
   readonly resolve?: Resolve;
 }
@@ -17,9 +24,16 @@ const maxRedirects = 5;
 const maxRetryAfterMs = 24 * 3_600_000;
 
 const payloadSchema = z.strictObject({
-  url: z.url({ protocol: /^https?$/, error: 'an http or https URL' }),
+  url: z
+    .url({ protocol: /^https?$/, error: 'an http or https URL' })
+    .refine(hasNoCredentials, { error: 'a URL without credentials, which an authorization header carries' }),
   method: z.enum(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']).default('GET'),
-  headers: z.record(z.string().regex(/^[!#$%&'*+.^_`|~\w-]+$/), z.string().regex(/^[^\r\n]*$/)).default({}),
+  headers: z
+    .record(
+      z.string().regex(/^[!#$%&'*+.^_`|~\w-]+$/, { error: "a header's name" }),
+      z.string().regex(/^[\t\x20-\x7e\x80-\xff]*$/, { error: 'one line of Latin-1' }),
+    )
+    .default({}),
   /** Text is sent as it is, anything else as JSON. */
   body: z.json().optional(),
   /** Statuses that count as success; all of 200 to 299 unless told. */
@@ -28,13 +42,17 @@ const payloadSchema = z.strictObject({
 
 type Payload = z.output<typeof payloadSchema>;
 
-/** Calls a URL: what a cron beside a `curl` does, with retries and a record. */
-export function httpRequest({ allow, resolve }: HttpRequestSettings) {
+/**
+ * Calls a URL: what a cron beside a `curl` does, with retries and a record. For a jobs module as well:
+ * `export default [httpRequest({ schedules: [ … ] })]`.
+ */
+export function httpRequest({ allow = [], schedules = [], resolve }: HttpRequestSettings = {}) {
   const agent = createGuardedAgent(allow, resolve);
   return defineJob({
     name: 'http-request',
     description: 'Calls a URL and expects a status',
     payload: payloadSchema,
+    schedules,
     retry: { attempts: 5, delay: '2s', maxDelay: '10m' },
     concurrency: 20,
     async run({ payload, signal }) {
@@ -53,14 +71,21 @@ export function httpRequest({ allow, resolve }: HttpRequestSettings) {
     for (let redirects = 0; redirects <= maxRedirects; redirects++) {
       const { url, ...options } = hop;
       checkUrl(url, allow);
-      const response = await request(url, { ...options, signal, dispatcher: agent });
+      const response = await request(url, { ...options, signal, dispatcher: agent }).catch(refuseForGood);
       const next = payload.expect?.includes(response.statusCode) ? null : nextHop(hop, response);
       if (!next) return { response, url: url.href };
-      await response.body.dump();
+      // Nobody knows how long it would take to come; a connection that is not used again is the lesser price.
+      response.body.on('error', () => {}).destroy();
       hop = next;
     }
     throw new NonRetryableError(`more than ${maxRedirects} redirects`);
   }
+}
+
+/** What the client refuses to send, such as a `content-length` that is not the body's, it refuses at every attempt. */
+function refuseForGood(error: Error & { code?: string }): never {
+  const refused = ['UND_ERR_INVALID_ARG', 'UND_ERR_NOT_SUPPORTED', 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH'];
+  throw refused.includes(error.code ?? '') ? new NonRetryableError(error.message) : error;
 }
 
 interface Hop {
@@ -77,24 +102,40 @@ function firstHop({ url, method, headers, body }: Payload): Hop {
   return { url: new URL(url), method, headers: own, body: body === undefined ? null : textOf(body) };
 }
 
-/** Where a response sends us, or null. As browsers do: 301 to 303 turn a POST into a GET; a secret stays with its origin. */
+/**
+ * Where a response sends us, or null. As browsers do: after 303, and after 301 and 302 for a POST, it is a GET without a
+ * body; a secret stays with its origin.
+ */
 function nextHop(
   { url, method, headers, body }: Hop,
   { statusCode, headers: received }: Dispatcher.ResponseData,
 ): Hop | null {
   const { location } = received;
   if (![301, 302, 303, 307, 308].includes(statusCode) || typeof location !== 'string') return null;
+  if (!URL.canParse(location, url.href)) return null;
   const target = new URL(location, url);
   const kept = target.origin === url.origin ? headers : withoutSecrets(headers);
-  const asGet = statusCode < 307 && method !== 'GET' && method !== 'HEAD';
+  const asGet = (statusCode === 303 && method !== 'HEAD') || (statusCode < 303 && method === 'POST');
   return asGet
-    ? { url: target, method: 'GET', headers: kept, body: null }
+    ? { url: target, method: 'GET', headers: withoutContent(kept), body: null }
     : { url: target, method, headers: kept, body };
 }
 
 const textOf = (body: unknown) => (typeof body === 'string' ? body : JSON.stringify(body));
 
-function withoutSecrets({ authorization: _, cookie: __, 'proxy-authorization': ___, ...rest }: Record<string, string>) {
+function hasNoCredentials(url: string): boolean {
+  if (!URL.canParse(url)) return true; // told already
+  const { username, password } = new URL(url);
+  return username === '' && password === '';
+}
+
+/** Any header may hold a secret, but for these. */
+function withoutSecrets(headers: Record<string, string>): Record<string, string> {
+  const harmless = ['accept', 'accept-language', 'content-type', 'user-agent'];
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => harmless.includes(name)));
+}
+
+function withoutContent({ 'content-type': _, 'content-length': __, ...rest }: Record<string, string>) {
   return rest;
 }
 
@@ -109,10 +150,13 @@ function failureOf(status: number, retryAfter: string | string[] | undefined): E
   return delayMs === null ? new Error(message) : new RetryLaterError(message, delayMs);
 }
 
-/** Seconds, or an HTTP date (RFC 9110, 10.2.3). */
+/** Seconds, or an HTTP date (RFC 9110, 10.2.3). Null where it says nothing that can be waited for. */
 function delayIn(retryAfter: string): number | null {
-  const ms = /^\d+$/.test(retryAfter) ? Number(retryAfter) * 1_000 : Date.parse(retryAfter) - Date.now();
-  return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), maxRetryAfterMs);
+  const seconds = /^\d+$/.test(retryAfter);
+  // Date.parse finds a year in almost everything; an HTTP date begins with its weekday.
+  if (!seconds && !/^[A-Z][a-z]+,? /.test(retryAfter)) return null;
+  const ms = seconds ? Number(retryAfter) * 1_000 : Date.parse(retryAfter) - Date.now();
+  return ms > 0 ? Math.min(ms, maxRetryAfterMs) : null;
 }
 
 async function beginningOf(stream: AsyncIterable<Buffer>): Promise<{ body: string; truncated: boolean }> {
@@ -123,5 +167,8 @@ async function beginningOf(stream: AsyncIterable<Buffer>): Promise<{ body: strin
     size += chunk.length;
     if (size > keptBytes) break;
   }
-  return { body: Buffer.concat(chunks).subarray(0, keptBytes).toString('utf8'), truncated: size > keptBytes };
+  const kept = Buffer.concat(chunks).subarray(0, keptBytes);
+  const truncated = size > keptBytes;
+  // As a stream, so that a character that was cut in two at the end is left out.
+  return { body: new TextDecoder().decode(kept, { stream: truncated }), truncated };
 }

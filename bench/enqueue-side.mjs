@@ -1,0 +1,62 @@
+// One side of bench/enqueue.mjs: a server that takes runs, and says on which port.
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { openSync } from 'node:fs';
+import { createServer } from 'node:http';
+import express from 'express';
+import pino from 'pino';
+import { z } from 'zod';
+import { openBroker, runOptions } from '../dist/broker/queues.js';
+import { createApiServer } from '../dist/http/server.js';
+import { defineJob } from '../dist/jobs/define-job.js';
+import { createRegistry } from '../dist/jobs/registry.js';
+import { createLogger, logEvents } from '../dist/observability/logger.js';
+
+const [side, url, secret] = process.argv.slice(2);
+const job = defineJob({
+  name: 'send-email',
+  payload: z.object({
+    to: z.email(),
+    template: z.enum(['welcome', 'digest', 'invoice']),
+    locale: z.string().default('en'),
+    values: z.record(z.string(), z.string().or(z.number())).default({}),
+  }),
+  run: () => null,
+});
+const broker = await openBroker({
+  redis: { kind: 'single', url, shown: url },
+  profile: 'fail-fast',
+  prefix: 'bench',
+  ruleOf: () => undefined,
+  emit() {},
+});
+console.log(side === 'bare' ? await startBare() : await startRondo());
+
+/** What one would write without Rondo: no key, no validation, no log; the same options for the run. */
+async function startBare() {
+  const queue = broker.queue(job.name);
+  const app = express();
+  app.post('/v1/jobs/send-email/runs', express.json(), async (request, response) => {
+    const { id } = await queue.add(job.name, request.body.payload, runOptions(job));
+    response.status(202).json({ id });
+  });
+  const server = createServer(app).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return server.address().port;
+}
+
+async function startRondo() {
+  // Real lines, to a real file: /dev/null takes them as a terminal's pipe would.
+  const logger = createLogger('info', pino.destination({ dest: openSync('/dev/null', 'w'), sync: true }));
+  const api = createApiServer({
+    broker,
+    registry: createRegistry([job]),
+    keys: [{ name: 'shop', digest: createHash('sha256').update(secret).digest(), scopes: ['enqueue'] }],
+    emit: logEvents(logger),
+    now: Date.now,
+    host: '127.0.0.1',
+    port: 0,
+  });
+  await api.start();
+  return new URL(api.address()).port;
+}

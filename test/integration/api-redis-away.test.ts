@@ -1,0 +1,150 @@
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { z } from 'zod';
+import { defineJob } from '../../src/jobs/define-job.js';
+import { enqueue, findRun } from '../../src/producers/runs.js';
+import { eventually, fixture } from '../support/harness.js';
+import { type Api, expectProblem } from '../support/http.js';
+import { hasRedisServer, startRedis } from '../support/servers.js';
+
+const job = defineJob({ name: 'job', payload: z.unknown(), run: () => 'done' });
+const other = defineJob({ name: 'other', run: () => 'done' });
+
+/** Both ways in which Redis goes: the connection is refused, or nobody answers on it. */
+const ways = [
+  { way: 'killed', go: 'SIGKILL', comeBack: (redis: Redis) => redis.restart() },
+  { way: 'frozen', go: 'SIGSTOP', comeBack: (redis: Redis) => redis.kill('SIGCONT') },
+] as const;
+
+type Redis = Awaited<ReturnType<typeof startRedis>>;
+
+describe.skipIf(!hasRedisServer()).each(ways)('while Redis is $way', ({ go, comeBack }) => {
+  it('an enqueue is answered with 503 and Retry-After within 2 s, and works by itself afterwards', async () => {
+    const { redis, api, enqueue } = await serveOnOwnRedis();
+    expect((await enqueue()).status).toBe(202);
+
+    await redis.kill(go);
+    for (let turn = 0; turn < 3; turn++) expectAway(await timed(() => enqueue()));
+    expectAway(await timed(() => api.call('GET', '/v1/jobs/job/runs')));
+    expectAway(await timed(() => api.call('GET', '/v1/jobs/job/runs/1')));
+
+    await comeBack(redis);
+    await eventually(async () => (await enqueue()).status === 202, 20_000);
+  });
+
+  it('what needs no Redis is answered as ever', async () => {
+    const { redis, api, enqueue } = await serveOnOwnRedis();
+    await redis.kill(go);
+    expect((await api.call('GET', '/v1/jobs')).status).toBe(200);
+    expect((await api.call('GET', '/v1/jobs/job')).status).toBe(200);
+    expectProblem(await enqueue('jb'), 404, 'job-unknown');
+    expectProblem(await enqueue('job', { at: 'never' }), 422, 'request-invalid');
+    await comeBack(redis);
+  });
+
+  it('readyz says why it is not ready, and livez goes on', async () => {
+    const { redis, api } = await serveOnOwnRedis();
+    const ready = () => api.call('GET', '/readyz', { key: null });
+    expect((await ready()).status).toBe(200);
+
+    await redis.kill(go);
+    const { answer, tookMs } = await timed(ready);
+    expect(answer.status).toBe(503);
+    expect(answer.body).toEqual({
+      status: 'unready',
+      parts: { redis: { status: 'unready', reason: expect.stringMatching(/\w/) } },
+    });
+    expect(tookMs).toBeLessThan(2_000);
+    expect((await api.call('GET', '/livez', { key: null })).status).toBe(200);
+
+    await comeBack(redis);
+    await eventually(async () => (await ready()).status === 200, 20_000);
+  });
+
+  it('the board says so too, and comes back', async () => {
+    const { redis, api } = await serveOnOwnRedis();
+    const queues = () => api.call('GET', '/board/api/queues');
+    expect((await queues()).status).toBe(200);
+
+    await redis.kill(go);
+    expect((await api.call('GET', '/board')).status).toBe(200);
+    const away = await timed(queues);
+    expectAway(away);
+    // What Bull Board shows.
+    expect(away.answer.body).toMatchObject({ error: 'Redis cannot be used', message: away.answer.body.detail });
+
+    await comeBack(redis);
+    await eventually(async () => (await queues()).status === 200, 20_000);
+  });
+
+  it('the API stops in order all the same', async () => {
+    const { redis, stop } = await serveOnOwnRedis();
+    await redis.kill(go);
+    const { tookMs } = await timed(stop);
+    expect(tookMs).toBeLessThan(3_000);
+    await comeBack(redis);
+  });
+});
+
+describe.skipIf(!hasRedisServer())('a queue that is first used as Redis goes', () => {
+  it('works when it is back', async () => {
+    const { redis, broker } = await serveOnOwnRedis();
+    await redis.kill('SIGSTOP');
+    const late = defineJob({ name: 'late', run: () => null });
+    const first = enqueue(broker, late, {}).catch((error: Error) => error);
+    await redis.kill('SIGKILL'); // with the queue's first command on its way
+
+    expect(await first).toBeInstanceOf(Error);
+    await redis.restart();
+    await eventually(() => broker.client.status === 'ready', 20_000);
+    const id = await enqueue(broker, late, {});
+    expect(await findRun(broker, late, id)).toMatchObject({ state: 'waiting' });
+  });
+});
+
+describe.skipIf(!hasRedisServer())('a run that was answered with 202', () => {
+  it('is there after a kill -9 of Redis right behind the answer', async () => {
+    const { redis, broker, enqueue } = await serveOnOwnRedis();
+    for (let turn = 0; turn < 3; turn++) {
+      const answered: string[] = [];
+      const refused: unknown[] = [];
+      // Killed in the midst of them: what is answered is kept, and what is not is refused.
+      const callers = Array.from({ length: 20 }, async () => {
+        for (;;) {
+          const { status, body } = await enqueue();
+          if (status !== 202) return refused.push({ status, body });
+          answered.push(body.id);
+          if (answered.length === 100) await redis.kill('SIGKILL');
+        }
+      });
+      await Promise.all(callers);
+
+      await redis.restart();
+      await eventually(() => broker.client.status === 'ready', 20_000);
+      expect(answered.length).toBeGreaterThanOrEqual(100);
+      for (const id of answered) expect(await findRun(broker, job, id)).toMatchObject({ id, state: 'waiting' });
+      expect(refused.every((it) => (it as { status: number }).status === 503)).toBe(true);
+      await eventually(async () => (await enqueue()).status === 202, 20_000);
+    }
+  });
+});
+
+async function serveOnOwnRedis() {
+  const redis = await startRedis({ args: ['--appendonly', 'yes', '--appendfsync', 'always'] });
+  onTestFinished(() => redis.stop());
+  const parts = await fixture([job, other], { url: redis.url });
+  const api: Api = await parts.serve();
+  const enqueue = (name = 'job', json: object = {}) => api.call('POST', `/v1/jobs/${name}/runs`, { json });
+  return { ...parts, redis, api, enqueue, stop: () => api.stop() };
+}
+
+async function timed<Answer>(work: () => Promise<Answer>): Promise<{ answer: Answer; tookMs: number }> {
+  const startedAt = performance.now();
+  const answer = await work();
+  return { answer, tookMs: performance.now() - startedAt };
+}
+
+function expectAway({ answer, tookMs }: Awaited<ReturnType<typeof timed<Awaited<ReturnType<Api['call']>>>>>): void {
+  expectProblem(answer, 503, 'redis-unreachable', { detail: expect.stringMatching(/\w/) });
+  expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0);
+  expect(tookMs).toBeLessThan(2_000);
+}
