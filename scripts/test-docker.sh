@@ -192,7 +192,7 @@ runs_a_mounted_jobs_folder() {
 
 passes_the_integration_tests() {
   local from=$SECONDS
-  # Its reaper is a second image to pull; what these tests start they stop.
+  # Its reaper is a second image to pull; remove_test_server does its duty.
   NO_COLOR=1 TESTCONTAINERS_RYUK_DISABLED=${TESTCONTAINERS_RYUK_DISABLED:-true} \
     bounded 900 npx vitest run test/integration >"$work/tests" 2>&1 || { tail -n 80 "$work/tests"; fail 'integration tests failed through testcontainers'; }
   grep -q 'tests run on .* in Docker' "$work/tests" || fail "they chose another server: $(grep 'tests run on' "$work/tests")"
@@ -248,7 +248,8 @@ bounded() {
   shift
   "$@" &
   command=$!
-  (sleep "$seconds" && kill "$command") >/dev/null 2>&1 &
+  # In short sleeps, since the last one outlives its guard.
+  (for ((; seconds > 0; seconds--)); do sleep 1; done; kill "$command") >/dev/null 2>&1 &
   guard=$!
   wait "$command" || code=$?
   kill "$guard" 2>/dev/null || true
@@ -421,6 +422,7 @@ cleanup() {
   trap - EXIT
   jobs -p | while read -r job; do kill "$job" 2>/dev/null || true; done
   compose down -v --remove-orphans --rmi local --timeout 5 >>"$log" 2>&1 || true
+  remove_test_server
   docker image rm "$image" >>"$log" 2>&1 || true
   # What a builder before BuildKit keeps of the first stages: the log of our builds names it.
   docker images -qf dangling=true | while read -r id; do
@@ -428,6 +430,16 @@ cleanup() {
   done
   rm -rf "$work"
   exit "$code"
+}
+
+# The one that the integration tests told of: a test runner that was ended, or crashed, leaves it behind.
+remove_test_server() {
+  local port
+  port=$(sed -n 's/.* in Docker, image .*:\([0-9]*\)).*/\1/p' "$work/tests" 2>/dev/null || true)
+  [ -n "$port" ] || return 0
+  docker ps -q --filter "publish=$port" --filter label=org.testcontainers=true | while read -r id; do
+    docker rm -fv "$id" >>"$log" 2>&1 || true
+  done
 }
 
 main

@@ -93,6 +93,12 @@ class JobQueue extends BullMQAdapter {
     this.#job = job;
   }
 
+  /** Beside the runs lie keys of other kinds, which an id may name: `meta` is none to be shown, or removed. */
+  override async getJob(id: string): Promise<Job | undefined> {
+    const queue = this.#broker.queue(this.#job.name);
+    return (await queue.getJobState(id)) === 'unknown' ? undefined : queue.getJob(id);
+  }
+
   /** Schedules belong to Rondo: the board shows them, and offers no edit, which would be undone in ten seconds. */
   override get supportsJobSchedulerUpdate(): boolean {
     return false;

@@ -6,6 +6,7 @@ import type { createSessions } from './session.js';
 
 /** Finds out who asks: by an Authorization header, else by a session. A wrong key is refused, not taken for none. */
 export function identify(keys: readonly ApiKey[], sessions: ReturnType<typeof createSessions>): RequestHandler {
+  const principals = new Map(keys.map((key) => [key, principalOf(key)]));
   return (request, response, next) => {
     const { authorization } = request.headers;
     const secret = secretIn(authorization);
@@ -13,7 +14,7 @@ export function identify(keys: readonly ApiKey[], sessions: ReturnType<typeof cr
     if (authorization !== undefined && !key) throw new RondoError('unauthenticated', 'that is no key of this server');
     if (key) {
       refuseOtherOrigins(request);
-      response.locals.principal = principalOf(key);
+      response.locals.principal = principals.get(key);
     }
     next();
   };

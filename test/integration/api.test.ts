@@ -736,6 +736,21 @@ describe('a request that is odd', () => {
     expect(events.of('http.failed')).toEqual([]);
   });
 
+  it.each(['meta', 'completed', 'repeat', 'repeat:newsletter', 'events'])(
+    'for the run %s on the board, which is a key of another kind, finds none, and removes none',
+    async (id) => {
+      const { api, produce, broker } = await serveJobs();
+      await produce();
+      const queue = broker.queue('send-email');
+      const before = await broker.client.keys(queue.toKey('*'));
+      const path = `/board/api/queues/send-email/${encodeURIComponent(id)}`;
+      expect((await api.call('GET', path)).status).toBe(404);
+      for (const act of ['clean', 'retry', 'promote'])
+        expect((await api.call('PUT', `${path}/${act}`)).status).toBe(404);
+      expect((await broker.client.keys(queue.toKey('*'))).toSorted()).toEqual(before.toSorted());
+    },
+  );
+
   it('of HEAD gets what GET would get, without the body', async () => {
     const { api } = await serveJobs();
     for (const path of ['/livez', '/readyz', '/v1/jobs', '/v1/jobs/anything', '/login', '/board']) {

@@ -750,7 +750,8 @@ describe('stop', () => {
     await produce();
     const { tick } = await events.next('run.started');
     await pool.stop(Date.now());
-    expect(events.of('run.interrupted')).toMatchObject([{ tick, attempt: 1 }]);
+    // The next one may have begun as well, in the meantime.
+    expect(events.of('run.interrupted')[0]).toMatchObject({ tick, attempt: 1 });
 
     await work({ jobs: [later] });
     await eventually(() => ticks.length >= 3);

@@ -109,7 +109,8 @@ export async function runShell(script: string, { env = {}, cwd }: ProgramOptions
  * @returns what the terminal shows, and a way to type
  */
 export function startOnTerminal(command: string, { env = {}, cwd }: ProgramOptions = {}) {
-  const child = spawn('script', ['-qec', `'${process.execPath}' '${entry}' ${command}`, '/dev/null'], {
+  // With `exec`, since a shell that stays between (dash does, bash does not) would report the Ctrl-C as its own end.
+  const child = spawn('script', ['-qec', `exec '${process.execPath}' '${entry}' ${command}`, '/dev/null'], {
     cwd,
     env: programEnvironment({ TERM: 'xterm', ...env }),
     stdio: ['pipe', 'pipe', 'inherit'],

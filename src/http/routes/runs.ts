@@ -19,7 +19,9 @@ export function runRoutes(broker: Broker, registry: Registry, now: () => number)
     const { payload, ...options } = read(enqueueBody, request.body ?? {});
     const id = await withinMs(answerMs, enqueue(broker, job, payload, optionsOf(options, now())));
     const url = `/v1/jobs/${job.name}/runs/${encodeURIComponent(id)}`;
-    response.status(202).location(url).json({ id, job: job.name, url });
+    // Node.js's own words: Express's would look for a type, a charset and a tag first.
+    response.writeHead(202, { 'Content-Type': 'application/json; charset=utf-8', Location: url });
+    response.end(JSON.stringify({ id, job: job.name, url }));
   });
 
   routes.get('/jobs/:job/runs', requires('read'), async (request, response) => {
