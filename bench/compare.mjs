@@ -17,7 +17,7 @@ export async function alternate(sides) {
   return Object.fromEntries(Object.entries(measured).map(([name, values]) => [name, quartiles(values)]));
 }
 
-/** Prints a table of medians with their quartiles, and the ratio of the first side to the second. */
+/** Prints a table of medians with their quartiles, and the ratio of the first two sides. */
 export function report(results, unit, digits = 0) {
   const names = Object.keys(results);
   const width = Math.max(...names.map((name) => name.length));
@@ -25,7 +25,7 @@ export function report(results, unit, digits = 0) {
     const [low, middle, high] = [q1, median, q3].map((value) => format(value, digits));
     console.log(`${name.padEnd(width)}  ${middle} ${unit}  (quartiles ${low} to ${high})`);
   }
-  if (names.length === 2) console.log(`ratio: ${(results[names[0]].median / results[names[1]].median).toFixed(2)}`);
+  if (names.length > 1) console.log(`ratio: ${(results[names[0]].median / results[names[1]].median).toFixed(2)}`);
 }
 
 function quartiles(values) {

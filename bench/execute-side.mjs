@@ -8,8 +8,8 @@ import { createLogger, logEvents } from '../dist/observability/logger.js';
 import { createPool } from '../dist/workers/pool.js';
 
 const [side, url] = process.argv.slice(2);
-const warmUp = 5_000;
-const measured = 20_000;
+const warmUp = 10_000;
+const measured = 50_000;
 const concurrency = 50;
 const job = defineJob({ name: 'no-op', concurrency, run: () => null });
 const broker = await openBroker({

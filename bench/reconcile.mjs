@@ -1,3 +1,4 @@
+import { Queue } from 'bullmq';
 import { openBroker } from '../dist/broker/queues.js';
 import { repeatOptions } from '../dist/broker/repeat.js';
 import { defineJob } from '../dist/jobs/define-job.js';
@@ -18,15 +19,18 @@ export async function reconcile(url) {
 
   await broker.client.flushall();
   const few = definitions(10_000);
-  await start(broker, few);
   console.log('10,000 unchanged schedules:');
+  await start(broker, few);
+  const bare = new Queue('report', { connection: broker.client, prefix: 'bare' });
   report(
     await alternate({
-      'upsert all': () => timed(() => upsertAll(broker, few)),
+      'bare BullMQ, upsert all': () => timed(() => upsertAll(bare, few, bareOptions)),
       rondo: () => timed(() => start(broker, few)),
+      'upsert all with our strategy': () => timed(() => upsertAll(broker.queue('report'), few, ourOptions)),
     }),
     'ms',
   );
+  await bare.close();
 
   await broker.client.flushall();
   const defined = await timedValue(() => definitions(100_000));
@@ -56,12 +60,16 @@ async function start(broker, registry) {
   if (failed.length > 0) throw failed[0].error;
 }
 
-async function upsertAll(broker, registry) {
+/** What a team does without Rondo: every schedule upserted at each start. */
+async function upsertAll(queue, registry, optionsOf) {
   const upserts = wantedOf(registry).map(({ id, specification: { job, timing, payload, options } }) =>
-    broker.queue(job).upsertJobScheduler(id, repeatOptions(id, timing), { name: job, data: payload, opts: options }),
+    queue.upsertJobScheduler(id, optionsOf(id, timing), { name: job, data: payload, opts: options }),
   );
   await Promise.all(upserts);
 }
+
+const ourOptions = (id, timing) => repeatOptions(id, timing);
+const bareOptions = (_id, { cron, timezone }) => ({ pattern: cron, tz: timezone });
 
 async function timed(work) {
   return (await timedValue(work)).ms;

@@ -12,7 +12,7 @@ secret=$(node -p "crypto.randomBytes(24).toString('hex')")
 port=$(node -e "const s = require('net').createServer().listen(0, '127.0.0.1', () => { console.log(s.address().port); s.close(); })")
 files=(-f docker-compose.yml)
 # What the developer's own shell may hold for compose must not lead here.
-unset COMPOSE_FILE COMPOSE_PROFILES COMPOSE_PROJECT_NAME REDIS_PASSWORD BIND_ADDRESS PORT JOBS_FOLDER JOBS_MODULE \
+unset COMPOSE_FILE COMPOSE_PROFILES COMPOSE_PROJECT_NAME REDIS_PASSWORD BIND_ADDRESS PORT WORKERS JOBS_FOLDER JOBS_MODULE \
   LOG_LEVEL SHUTDOWN_GRACE HTTP_REQUEST_ALLOW REDIS_URL TEST_REDIS_URL NODE_ENV ${!RONDO_@}
 
 main() {
@@ -27,6 +27,7 @@ main() {
   refuses_to_start_unset
   builds_a_small_image
   comes_up_healthy
+  runs_all_roles_in_one_process
   shares_runs_among_three_workers
   loses_no_run_to_a_stop
   loses_no_run_to_a_restart_of_redis
@@ -92,6 +93,23 @@ comes_up_healthy() {
   prove 'node is process 1 in every role'
 }
 
+runs_all_roles_in_one_process() {
+  local name=$project-alone deadline=$((SECONDS + 60)) code
+  docker run -d --name "$name" --network "${project}_default" -e "REDIS_URL=redis://:$secret@redis:6379" \
+    -e "RONDO_API_KEYS=test:$secret:admin" -e RONDO_PREFIX=alone "$image" >>"$log" 2>&1 || fail 'it does not start'
+  until [ "$(docker inspect -f '{{.State.Health.Status}}' "$name")" = healthy ]; do
+    ((SECONDS < deadline)) || fail "all roles in one process are not healthy: $(docker logs "$name" 2>&1 | tail -n 5)"
+    sleep 1
+  done
+  docker exec "$name" node bin/rondo health >"$work/out" || fail "its health: $(cat "$work/out")"
+  [ "$(grep -cE '(producer|worker|api) +ready' "$work/out")" = 3 ] || fail "not three roles: $(cat "$work/out")"
+  docker stop -t 30 "$name" >>"$log"
+  code=$(docker inspect -f '{{.State.ExitCode}}' "$name")
+  [ "$code" = 0 ] || fail "all roles in one process ended with $code at a stop; expected 0"
+  docker rm "$name" >>"$log"
+  prove 'without a command the image runs all roles in one process, is healthy, and ends with exit code 0'
+}
+
 shares_runs_among_three_workers() {
   local shares
   runs enqueue memory-report 60 >"$work/ids"
@@ -103,7 +121,7 @@ shares_runs_among_three_workers() {
 }
 
 loses_no_run_to_a_stop() {
-  local from name code
+  local from name code stopped
   runs enqueue memory-report 90 >"$work/ids"
   runs begun memory-report 60 || fail 'no run has begun'
   from=$SECONDS
@@ -112,19 +130,22 @@ loses_no_run_to_a_stop() {
     code=$(docker inspect -f '{{.State.ExitCode}}' "$name")
     [ "$code" = 0 ] || fail "$name ended with $code at compose stop; expected 0"
   done
+  stopped=$(now)
   prove "compose stop amid 90 runs took $((SECONDS - from)) s; every role ended with exit code 0"
 
   bounded 120 compose start >>"$log" 2>&1 || fail 'compose start fails'
-  runs settle memory-report 120 >"$work/out" || fail "runs were lost by a stop: $(cat "$work/out")"
+  runs settle memory-report 120 "$stopped" >"$work/out" || fail "runs were lost by a stop: $(cat "$work/out")"
   prove "after compose start all 90 completed: $(cat "$work/out")"
   wait_health healthy 90 redis producer worker api
 }
 
 loses_no_run_to_a_restart_of_redis() {
+  local restarted
   runs enqueue memory-report 90 >"$work/ids"
   runs begun memory-report 60 || fail 'no run has begun'
   bounded 120 compose restart redis >>"$log" 2>&1 || fail 'compose restart redis fails'
-  runs settle memory-report 180 >"$work/out" || fail "runs were lost by a restart: $(cat "$work/out")"
+  restarted=$(now)
+  runs settle memory-report 180 "$restarted" >"$work/out" || fail "runs were lost by a restart: $(cat "$work/out")"
   prove "after a restart of redis amid 90 runs all completed: $(cat "$work/out")"
   restarts 0 || fail 'a role was restarted because redis was'
   prove 'no role had to be restarted for it'
@@ -152,33 +173,38 @@ tells_health_as_it_is() {
 }
 
 comes_back_after_kill_9() {
-  local worker api from
+  local worker api from killed
   worker=$(containers worker | head -n 1)
   api=$(containers api)
   runs enqueue memory-report 60 >"$work/ids"
   runs begun memory-report 60 || fail 'no run has begun'
   from=$SECONDS
   kill_9 "$worker"
+  killed=$(now)
   kill_9 "$api"
   until_restarted 60 "$worker" "$api"
   wait_health healthy 90 worker api
   prove "a worker and the api killed with -9 are back and healthy after $((SECONDS - from)) s"
-  runs settle memory-report 180 >"$work/out" || fail "runs were lost by a kill: $(cat "$work/out")"
+  runs settle memory-report 180 "$killed" >"$work/out" || fail "runs were lost by a kill: $(cat "$work/out")"
   prove "all 60 runs under way completed: $(cat "$work/out")"
 }
 
 runs_a_mounted_jobs_folder() {
+  local workers stopped
   write_jobs "$work/jobs"
-  { settings; echo "JOBS_FOLDER=$work/jobs"; echo 'SHUTDOWN_GRACE=2s'; } >"$work/env"
+  { settings; echo "JOBS_FOLDER=$work/jobs"; echo 'SHUTDOWN_GRACE=2s'; echo 'WORKERS=3'; } >"$work/env"
   files=(-f docker-compose.yml -f deploy/compose.jobs.yml)
-  bounded 300 compose up -d --scale worker=3 >>"$log" 2>&1 || fail 'compose up with a jobs folder fails'
+  bounded 300 compose up -d >>"$log" 2>&1 || fail 'compose up with a jobs folder fails'
   wait_health healthy 90 redis producer worker api
+  workers=$(containers worker)
+  [ "$(wc -w <<<"$workers")" -eq 3 ] || fail "expected three workers by WORKERS=3; got: $workers"
 
   runs enqueue where-am-i 45 '{"seconds":4}' >"$work/ids"
   runs begun where-am-i 60 || fail 'no run of the mounted job has begun'
   bounded 120 compose stop >>"$log" 2>&1 || fail 'compose stop fails'
+  stopped=$(now)
   bounded 120 compose start >>"$log" 2>&1 || fail 'compose start fails'
-  runs settle where-am-i 180 >"$work/out" || fail "runs of the mounted job were lost: $(cat "$work/out")"
+  runs settle where-am-i 180 "$stopped" >"$work/out" || fail "runs of the mounted job were lost: $(cat "$work/out")"
   grep -q 'results of 3 hosts' "$work/out" || fail "expected results of three hosts: $(cat "$work/out")"
   prove "a mounted jobs folder: 45 runs, interrupted by a stop after 2 s of grace, completed: $(cat "$work/out")"
 
@@ -187,6 +213,12 @@ runs_a_mounted_jobs_folder() {
   grep -q 'often .*mounted-jobs' "$work/out" || fail "its schedule is not in Redis: $(cat "$work/out")"
   runs scheduled where-am-i 60 >"$work/out" || fail "its schedule did not run: $(cat "$work/out")"
   prove "its schedule runs, owned by the app of its package.json: $(cat "$work/out")"
+
+  docker exec "$(containers producer)" sh -c 'echo "export default []" >/tmp/none.mjs
+    RONDO_APP=rondo RONDO_JOBS=/tmp/none.mjs node bin/rondo schedules apply --yes' >>"$log" 2>&1 || fail 'apply fails'
+  docker exec "$(containers producer)" node /app/bin/rondo schedules list >"$work/out"
+  if grep -q heartbeat "$work/out" || ! grep -q often "$work/out"; then fail "schedules: $(cat "$work/out")"; fi
+  prove "the catalog's schedules, left from before, can be taken out"
   bounded 120 compose down -v --rmi local >>"$log" 2>&1 || fail 'compose down fails'
 }
 
@@ -231,6 +263,9 @@ compose_with() { "${composer[@]}" -p "$project" --env-file "$1" "${files[@]}" "$
 containers() { compose ps -aq "$@" 2>/dev/null || compose ps -q "$@"; }
 
 image_size() { docker image inspect -f '{{.Size}}' "$1"; }
+
+# In ms, as the times of runs are.
+now() { node -p 'Date.now()'; }
 
 prove() { printf 'ok %5ss  %s\n' "$SECONDS" "$1"; }
 
@@ -352,7 +387,8 @@ const commands = {
     );
   },
 
-  async settle(seconds) {
+  /** Some of them must have ended after `since`: what was done to them would else prove nothing. */
+  async settle(seconds, since) {
     const all = ids();
     let found = [];
     const done = await eventually(Number(seconds), async () => {
@@ -362,9 +398,12 @@ const commands = {
     const states = Object.entries(Object.groupBy?.(found, ({ state }) => state) ?? {});
     const most = Math.max(...found.map(({ attempts }) => attempts ?? 0));
     const hosts = new Set(found.flatMap(({ result }) => result?.host ?? []));
+    const after = found.filter(({ finishedAt }) => finishedAt && Date.parse(finishedAt) > Number(since)).length;
     const counts = done ? `${all.length} completed` : states.map(([state, { length }]) => `${length} ${state}`).join(', ');
-    console.log(`${counts}, at most ${most} attempt each${hosts.size ? `, results of ${hosts.size} hosts` : ''}`);
-    return done && most <= 1;
+    const facts = [counts, since && `${after} of them afterwards`, `at most ${most} attempt each`];
+    if (hosts.size > 0) facts.push(`results of ${hosts.size} hosts`);
+    console.log(facts.filter(Boolean).join(', '));
+    return done && most <= 1 && (since === undefined || after > 0);
   },
 
   async refused() {
@@ -421,6 +460,7 @@ cleanup() {
   local code=$?
   trap - EXIT
   jobs -p | while read -r job; do kill "$job" 2>/dev/null || true; done
+  docker rm -fv "$project-alone" >>"$log" 2>&1 || true
   compose down -v --remove-orphans --rmi local --timeout 5 >>"$log" 2>&1 || true
   remove_test_server
   docker image rm "$image" >>"$log" 2>&1 || true

@@ -16,6 +16,8 @@ export const errorTable = {
   'run-lock-lost': { status: 503, retryable: true, message: 'The process lost its hold on the run' },
   'payload-invalid': { status: 422, retryable: false, message: "The payload does not fit the job's schema" },
   'schedule-unknown': { status: 404, retryable: false, message: 'There is no such schedule' },
+  'ledger-unreadable': { status: 500, retryable: false, message: 'The ledger holds what this release cannot read' },
+  'schedule-declared': { status: 409, retryable: false, message: 'The schedule is declared in code: change it there' },
   'removal-refused': {
     status: 409,
     retryable: false,

@@ -1,11 +1,16 @@
 import { createHash, randomBytes } from 'node:crypto';
+import type { Logger } from 'pino';
 import type { Profile, ReachableRedis } from './broker/connection.js';
 import { startEmbedded } from './broker/embedded.js';
 import { type Broker, openBroker } from './broker/queues.js';
+import { createPresence } from './broker/releases.js';
 import type { ApiKey, Config, RedisSettings } from './config.js';
+import { formatDuration } from './duration.js';
 import { RondoError } from './errors.js';
 import { createApiServer } from './http/server.js';
+import type { Emit, RondoEvent } from './jobs/events.js';
 import { loadRegistry } from './jobs/load.js';
+import type { Registry } from './jobs/registry.js';
 import { createLifecycle, untilSignal } from './lifecycle.js';
 import { createLiveness, httpTrouble, redisTrouble, type Watched } from './observability/liveness.js';
 import { createLogger, logEvents } from './observability/logger.js';
@@ -26,87 +31,91 @@ export async function runService(config: Config, roles: readonly Role[], only?: 
   const logger = createLogger(config.logLevel);
   const emit = tellRedisOnce(logEvents(logger));
   const parts = createLifecycle();
+  const crash = createCrash(emit);
   const signal = untilSignal();
-  let crash: (error: unknown) => void = () => {};
-  const crashed = new Promise<never>((_, reject) => {
-    crash = reject;
-  });
-  crashed.catch(() => {}); // it may come while parts still start, before anybody waits for it
+  let graceMs = config.shutdownGrace;
 
   try {
     // First, and last to stop: a jobs module may leave timers and listeners of its own behind.
-    await parts.start(containStrayErrors(emit, crash));
+    await parts.start(containStrayErrors(emit, crash.report));
     const registry = await loadRegistry(config.jobsModule, config.catalog);
-    const redis = await reachable(config.redis, parts, crash);
-    const ruleOf = (schedule: string) => registry.findSchedule(schedule)?.schedule.next;
-    // A connection of its own for each role: workers wait for Redis to come back, producers would rather know.
-    const open = async (profile: Profile): Promise<Broker> => {
-      const broker = await openBroker({ redis, profile, prefix: config.prefix, ruleOf, emit });
-      await parts.start({ name: `${profile} connection`, start: async () => {}, stop: broker.close });
-      return broker;
-    };
-
+    const redis = await reachable(config.redis, parts, (error) => {
+      graceMs = 0; // nothing is left that would keep what still runs
+      crash.report(error);
+    });
+    const shared: Shared = { config, registry, redis, parts, logger, emit };
     const watched: Watched[] = [];
-    const watch = (role: Role, trouble: Watched['trouble']) => watched.push({ role, trouble });
-
-    if (roles.includes('worker')) {
-      const jobs = (only?.map(registry.get) ?? registry.jobs).filter(({ enabled }) => enabled);
-      const broker = await open('patient');
-      await parts.start(createPool({ broker, jobs, emit, now: Date.now, random: Math.random }));
-      watch('worker', () => redisTrouble(broker.client));
-    }
-    if (roles.includes('producer')) {
-      const { app, release } = config;
-      const broker = await open('fail-fast');
-      await parts.start(createSupervisor({ broker, registry, app, release, emit, now: Date.now }));
-      watch('producer', () => redisTrouble(broker.client));
-    }
-    if (roles.includes('api')) {
-      const { host, port, keys } = config.http;
-      const oneTime = keys.length === 0 ? oneTimeKey() : null;
-      const broker = await open('fail-fast');
-      const api = createApiServer({
-        broker,
-        registry,
-        keys: oneTime ? [oneTime.key] : keys,
-        emit,
-        now: Date.now,
-        host,
-        port,
-      });
-      await parts.start(api);
-      watch('api', () => httpTrouble(`${api.address()}/readyz`));
-      logger.info(`the board is at ${api.address()}/board`);
-      if (oneTime) logger.info(`sign in with this key, good until the process ends: ${oneTime.secret}`);
-    }
+    if (roles.includes('worker')) watched.push(await startWorker(shared, only));
+    if (roles.includes('producer')) watched.push(await startProducer(shared));
+    if (roles.includes('api')) watched.push(await startApi(shared));
     await parts.start(createLiveness(watched, (message) => logger.warn(message)));
     for (const warning of config.warnings) logger.warn(warning);
     logger.info(
       { app: config.app, release: config.release },
       `${roles.join(' and ')} started, with Redis at ${redis.shown}`,
     );
-    await Promise.race([signal, crashed]);
-    logger.info(`stopping: what runs may go on for ${config.shutdownGrace} ms`);
-  } finally {
-    await parts.stop(Date.now() + config.shutdownGrace);
+    await Promise.race([signal, crash.happened]);
+    logger.info(`stopping: what runs may go on for ${formatDuration(graceMs)}`);
+  } catch (error) {
+    crash.report(error);
   }
+  await parts.stop(Date.now() + graceMs).catch(crash.report);
+  crash.rethrow();
   logger.info('stopped');
-}
-
-/** For a first look: all rights, on this machine alone, until the process ends. */
-function oneTimeKey(): { key: ApiKey; secret: string } {
-  const secret = randomBytes(18).toString('base64url');
-  const digest = createHash('sha256').update(secret).digest();
-  return { secret, key: { name: 'one-time', digest, scopes: ['admin'] } };
 }
 
 type Parts = ReturnType<typeof createLifecycle>;
 
-async function reachable(
-  settings: RedisSettings,
-  parts: Parts,
-  crash: (error: unknown) => void,
-): Promise<ReachableRedis> {
+/** What the roles of one process have in common. */
+interface Shared {
+  readonly config: Config;
+  readonly registry: Registry;
+  readonly redis: ReachableRedis;
+  readonly parts: Parts;
+  readonly logger: Logger;
+  readonly emit: Emit;
+}
+
+async function startWorker(shared: Shared, only?: readonly string[]): Promise<Watched> {
+  const { config, registry, parts, emit } = shared;
+  const jobs = (only?.map(registry.get) ?? registry.jobs).filter(({ enabled }) => enabled);
+  const broker = await open(shared, 'patient');
+  await parts.start(createPresence(broker, config));
+  await parts.start(createPool({ broker, jobs, emit, now: Date.now, random: Math.random }));
+  return { role: 'worker', trouble: () => redisTrouble(broker.client) };
+}
+
+async function startProducer(shared: Shared): Promise<Watched> {
+  const { config, registry, parts, emit } = shared;
+  const { app, release } = config;
+  const broker = await open(shared, 'fail-fast');
+  await parts.start(createPresence(broker, config));
+  await parts.start(createSupervisor({ broker, registry, app, release, emit, now: Date.now }));
+  return { role: 'producer', trouble: () => redisTrouble(broker.client) };
+}
+
+async function startApi(shared: Shared): Promise<Watched> {
+  const { config, registry, parts, logger, emit } = shared;
+  const { host, port, keys: known } = config.http;
+  const oneTime = known.length === 0 ? oneTimeKey() : null;
+  const keys = oneTime ? [oneTime.key] : known;
+  const broker = await open(shared, 'fail-fast');
+  const api = createApiServer({ broker, registry, keys, emit, now: Date.now, host, port });
+  await parts.start(api);
+  logger.info(`the board is at ${api.address()}/board`);
+  if (oneTime) logger.info(`sign in with this key, good until the process ends: ${oneTime.secret}`);
+  return { role: 'api', trouble: () => httpTrouble(`${api.address()}/readyz`) };
+}
+
+/** A connection of its own for each role: workers wait for Redis to come back, producers would rather know. */
+async function open({ config, registry, redis, parts, emit }: Shared, profile: Profile): Promise<Broker> {
+  const ruleOf = (schedule: string) => registry.findSchedule(schedule)?.schedule.next;
+  const broker = await openBroker({ redis, profile, prefix: config.prefix, ruleOf, emit });
+  await parts.start({ name: `${profile} connection`, start: async () => {}, stop: broker.close });
+  return broker;
+}
+
+async function reachable(settings: RedisSettings, parts: Parts, crash: Crash['report']): Promise<ReachableRedis> {
   if (settings.kind !== 'embedded') return settings;
   const server = await startEmbedded();
   await parts.start({ name: 'embedded server', start: async () => {}, stop: () => server.stop() });
@@ -116,4 +125,44 @@ async function reachable(
     url: server.url,
     shown: `${server.url} (embedded, in memory; REDIS_URL for other commands)`,
   };
+}
+
+type Crash = ReturnType<typeof createCrash>;
+
+/** The process ends with the first error that it is told of, which no later one hides. */
+function createCrash(emit: Emit) {
+  let first: { readonly error: unknown } | null = null;
+  let tell = () => {};
+  const happened = new Promise<void>((resolve) => {
+    tell = resolve;
+  });
+  return {
+    happened,
+    report(error: unknown): void {
+      if (first) {
+        emit({ type: 'process.stop-failed', error });
+        return;
+      }
+      first = { error };
+      // The command line ends with this error on standard error: on a terminal it would be read twice.
+      if (!process.stdout.isTTY) emit(crashed(error));
+      tell();
+    },
+    rethrow(): void {
+      if (first) throw first.error;
+    },
+  };
+}
+
+function crashed(error: unknown): RondoEvent {
+  const { code } = Object(error) as { code?: unknown };
+  const reason = error instanceof Error ? error.message : String(error);
+  return { type: 'process.crashed', code: typeof code === 'string' ? code : null, reason, error };
+}
+
+/** For a first look: all rights, on this machine alone, until the process ends. */
+function oneTimeKey(): { key: ApiKey; secret: string } {
+  const secret = randomBytes(18).toString('base64url');
+  const digest = createHash('sha256').update(secret).digest();
+  return { secret, key: { name: 'one-time', digest, scopes: ['admin'] } };
 }

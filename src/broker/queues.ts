@@ -11,6 +11,8 @@ export interface Broker {
   readonly client: RedisClient;
   readonly keys: Keys;
   readonly repeatStrategy: RepeatStrategy;
+  /** The rule of a schedule whose times are computed by code, where this process knows it. */
+  readonly ruleOf: (schedule: string) => NextTick | undefined;
   queue(job: string): Queue;
   /** Closes the queues and the connection. */
   close(): Promise<void>;
@@ -24,6 +26,8 @@ export interface Keys {
   readonly schedules: string;
   /** One lead for each app: teams that share a store keep their own schedules in line. */
   producerLease(app: string): string;
+  /** Hash: app and release to when processes of it were first and last seen. */
+  readonly releases: string;
   readonly storeVersion: string;
 }
 
@@ -46,7 +50,7 @@ export interface BrokerInput {
  */
 export async function openBroker({ redis, profile, prefix, ruleOf, emit }: BrokerInput): Promise<Broker> {
   const client = await connect(redis, profile, emit);
-  const broker = createBroker(client, keysUnder(prefix), createRepeatStrategy(ruleOf, emit));
+  const broker = createBroker(client, keysUnder(prefix), ruleOf, createRepeatStrategy(ruleOf, emit));
   try {
     await claimStore(broker);
   } catch (error) {
@@ -56,11 +60,17 @@ export async function openBroker({ redis, profile, prefix, ruleOf, emit }: Broke
   return broker;
 }
 
-function createBroker(client: RedisClient, keys: Keys, repeatStrategy: RepeatStrategy): Broker {
+function createBroker(
+  client: RedisClient,
+  keys: Keys,
+  ruleOf: Broker['ruleOf'],
+  repeatStrategy: RepeatStrategy,
+): Broker {
   const queues = new Map<string, Queue>();
   return {
     client,
     keys,
+    ruleOf,
     repeatStrategy,
     queue(job) {
       const known = queues.get(job);
@@ -106,6 +116,7 @@ function keysUnder(prefix: string): Keys {
     queuePrefix: (job) => `{${prefix}:${job}}`,
     schedules: `${whole}:schedules`,
     producerLease: (app) => `${whole}:lease:producer:${app}`,
+    releases: `${whole}:releases`,
     storeVersion: `${whole}:version`,
   };
 }

@@ -1,18 +1,19 @@
 import type { Job, RepeatOptions, RepeatStrategy } from 'bullmq';
 import { formatDuration } from '../duration.js';
-
 import type { Emit } from '../jobs/events.js';
-import { type NextTick, nextTick, type Timing } from '../jobs/schedule.js';
+import type { MisfirePolicy } from '../jobs/misfire.js';
+import { type NextTick, nextTick, offsetOf, type Timing } from '../jobs/schedule.js';
 
 /** What every iteration of one of our schedulers carries in its `repeat` options. */
 export interface RepeatCarrier extends RepeatOptions {
   readonly schedule: string;
   readonly timing: Timing;
+  readonly policy: MisfirePolicy;
 }
 
 /** The pattern is for people alone, as Bull Board shows it; the times come from `timing`. */
-export function repeatOptions(schedule: string, timing: Timing): RepeatCarrier {
-  return { pattern: patternOf(timing), schedule, timing };
+export function repeatOptions(schedule: string, timing: Timing, policy: MisfirePolicy): RepeatCarrier {
+  return { pattern: patternOf(timing), schedule, timing, policy };
 }
 
 /**
@@ -30,7 +31,8 @@ export function createRepeatStrategy(ruleOf: (schedule: string) => NextTick | un
     try {
       if (!timing) throw new Error('its scheduler was not made by Rondo');
       if (timing.kind === 'next' && !rule) throw new Error('this release does not know its next()');
-      return nextTick(timing, after, rule) ?? undefined;
+      const time = nextTick(timing, after - offsetOf(timing), rule);
+      return time === null ? undefined : time + offsetOf(timing);
     } catch (error) {
       emit({ type: 'schedule.uncomputable', schedule: schedule ?? options.key ?? 'unknown', reason: String(error) });
       return undefined;
@@ -38,14 +40,42 @@ export function createRepeatStrategy(ruleOf: (schedule: string) => NextTick | un
   }) as RepeatStrategy;
 }
 
-/** The tick that a BullMQ job was made for, by its scheduler; null for a run that none made. */
-export function tickOf(job: Pick<Job, 'id' | 'repeatJobKey'>): { schedule: string; time: number } | null {
-  if (!job.repeatJobKey) return null;
-  const match = /^repeat:(.+):(\d+)$/.exec(job.id ?? '');
-  return match?.[1] ? { schedule: match[1], time: Number(match[2]) } : null;
+/** What BullMQ calls the run of a schedule that is due at a time. */
+export function iterationId(schedule: string, due: number): string {
+  return `repeat:${schedule}:${due}`;
+}
+
+/** What we call the run of a tick that we add ourselves. */
+export function caughtUpId(schedule: string, time: number): string {
+  return `tick:${schedule}:${time}`;
+}
+
+/** What we call a run that somebody started, out of turn. */
+export function triggeredId(schedule: string, marker: string): string {
+  return `trigger:${schedule}:${marker}`;
+}
+
+/** The tick that a run was made for, by its scheduler or by us; null for a run that is no tick's. */
+export function tickOf(job: Pick<Job, 'id' | 'opts'>): { schedule: string; time: number } | null {
+  const match = /^(repeat|tick):(.+):(\d+)$/.exec(job.id ?? '');
+  if (!match?.[2]) return null;
+  const { timing } = carrierOf(job) ?? {};
+  // BullMQ names its runs after when they are due.
+  const offset = match[1] === 'repeat' && timing ? offsetOf(timing) : 0;
+  return { schedule: match[2], time: Number(match[3]) - offset };
+}
+
+/** What its scheduler gave a run along. */
+export function carrierOf({ opts }: Pick<Job, 'opts'>): Partial<RepeatCarrier> | undefined {
+  return (opts as { repeat?: Partial<RepeatCarrier> }).repeat;
 }
 
 function patternOf(timing: Timing): string {
+  const base = kindOf(timing);
+  return timing.spread === undefined ? base : `${base}, spread ${formatDuration(timing.spread)}`;
+}
+
+function kindOf(timing: Timing): string {
   switch (timing.kind) {
     case 'cron':
       return timing.timezone === 'UTC' ? timing.cron : `${timing.cron} (${timing.timezone})`;

@@ -2,13 +2,27 @@ import type { z } from 'zod';
 import type { Duration } from '../duration.js';
 import type { Problem } from '../errors.js';
 import type { JobContext } from './context.js';
+import type { Misfire, MisfirePolicy } from './misfire.js';
 import { readJobOptions } from './options.js';
 import type { RetryPolicy } from './retry.js';
 import type { NextTick, Timing } from './schedule.js';
 
 const brand: unique symbol = Symbol.for('rondo.job') as never;
 
-export interface JobOptions<Schema extends z.ZodType, Result> {
+/** What becomes of ticks that are found late; a schedule's own come before its job's. */
+export interface MisfireOptions {
+  /**
+   * Of several ticks found due together: `run-once` runs the latest, `run-all` each up to `maxCatchUp`, `skip` the
+   * latest where it is within `grace`. The ledger accounts for the others.
+   */
+  misfire?: Misfire;
+  /** How late a tick may be found and still be on time. */
+  grace?: Duration;
+  /** How many late ticks `run-all` runs: the latest, oldest first. */
+  maxCatchUp?: number;
+}
+
+export interface JobOptions<Schema extends z.ZodType, Result> extends MisfireOptions {
   /** `[a-z0-9][a-z0-9-]{0,63}`; also the name of the job's queue. */
   name: string;
   /** One line for people: shown in listings and on the board. */
@@ -46,7 +60,7 @@ export interface Retention {
   count?: number;
 }
 
-export type ScheduleOptions<Payload> = {
+export type ScheduleOptions<Payload> = MisfireOptions & {
   /** `[a-z0-9][a-z0-9-]{0,63}`, its own among all jobs. */
   id: string;
   description?: string;
@@ -56,6 +70,8 @@ export type ScheduleOptions<Payload> = {
   startsAt?: string | Date;
   /** The last moment that may be a tick. */
   endsAt?: string | Date;
+  /** Each tick is due at a fixed moment of this window after its time: one of the schedule's own, from its id. */
+  spread?: Duration;
   /** A disabled schedule is listed and has no ticks. */
   enabled?: boolean;
   /** Also start a run, which is no tick, whenever a producer takes the lead: at start and after a takeover. */
@@ -75,6 +91,7 @@ export interface Schedule {
   readonly id: string;
   readonly description: string;
   readonly timing: Timing;
+  readonly policy: MisfirePolicy;
   /** The rule of a timing of kind `next`. */
   readonly next?: NextTick;
   readonly payload: unknown;

@@ -40,7 +40,13 @@ export type RondoEvent =
   | ({ readonly type: 'run.stray-error'; readonly error: unknown } & RunFacts)
   | { readonly type: 'worker.error'; readonly job: string; readonly error: Error; readonly times: number }
   | { readonly type: 'process.stray-rejection'; readonly error: unknown }
-  | { readonly type: 'embedded.ended'; readonly detail: string }
+  | {
+      readonly type: 'process.crashed';
+      readonly code: string | null;
+      readonly reason: string;
+      readonly error: unknown;
+    }
+  | { readonly type: 'process.stop-failed'; readonly error: unknown }
   | { readonly type: 'redis.away'; readonly address: string; readonly reason: string }
   | { readonly type: 'redis.back'; readonly address: string; readonly awayMs: number }
   | {
@@ -55,6 +61,13 @@ export type RondoEvent =
   | { readonly type: 'http.failed'; readonly error: unknown }
   | { readonly type: 'producer.leading'; readonly app: string; readonly release: string }
   | { readonly type: 'producer.standby'; readonly app: string }
+  | {
+      readonly type: 'producer.outdated';
+      readonly app: string;
+      readonly release: string;
+      /** The release that keeps the schedules in line instead. */
+      readonly newer: string;
+    }
   | { readonly type: 'producer.failed'; readonly error: unknown }
   | {
       readonly type: 'schedules.reconciled';
@@ -74,6 +87,24 @@ export type RondoEvent =
     }
   | { readonly type: 'schedule.failed'; readonly schedule: string; readonly job: string; readonly error: unknown }
   | { readonly type: 'schedule.conflict'; readonly schedule: string; readonly reason: string }
+  | {
+      /** Ticks that were due and that no run is for, from the first to the last. */
+      readonly type: 'ticks.left';
+      readonly schedule: string;
+      readonly job: string;
+      readonly from: number;
+      readonly to: number;
+      readonly count: number;
+      readonly outcome: string;
+      readonly reason: string;
+    }
+  | {
+      /** Ticks whose runs were added, since BullMQ's chain had left them behind. */
+      readonly type: 'ticks.caught-up';
+      readonly schedule: string;
+      readonly job: string;
+      readonly ticks: readonly number[];
+    }
   | { readonly type: 'schedule.uncomputable'; readonly schedule: string; readonly reason: string }
   | { readonly type: 'schedules.removal-refused'; readonly schedules: readonly string[]; readonly owned: number };
 

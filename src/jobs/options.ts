@@ -2,7 +2,8 @@ import { z } from 'zod';
 import { duration } from '../duration.js';
 import type { Problem } from '../errors.js';
 import { problemsOf, show } from '../problems.js';
-import { type NextTick, nextTick, parseCron, type Timing } from './schedule.js';
+import { misfires } from './misfire.js';
+import { type NextTick, nextTick, parseCron, spreadOffset, type Timing } from './schedule.js';
 
 /** What a job gets unless its definition says otherwise. Durations in ms. */
 const defaults = {
@@ -11,6 +12,9 @@ const defaults = {
   timeout: 30_000,
   concurrency: 5,
   timezone: 'UTC',
+  misfire: 'run-once',
+  grace: 60_000,
+  maxCatchUp: 100,
   retention: {
     completed: { age: 86_400_000, count: 1_000 },
     failed: { age: 14 * 86_400_000, count: 5_000 },
@@ -24,7 +28,7 @@ export const nameless = '(a job without a name)';
 export function readJobOptions(options: unknown) {
   const given = (typeof options === 'object' && options !== null ? options : {}) as Record<string, unknown>;
   const name = typeof given.name === 'string' ? given.name : nameless;
-  const read = jobSchema.safeParse(options);
+  const read = definitionSchema.safeParse(options);
   const problems = read.success ? [] : problemsOf(read.error, options, { at: `${name}: `, known: optionsAt });
   problems.push(...refusedPayloads(name, given));
   return { name, problems, settings: read.data };
@@ -60,6 +64,13 @@ const cronSchema = z.string().superRefine((cron, context) => {
 
 const kinds = ['cron', 'every', 'at', 'next'] as const;
 
+/** How ticks that are found late are treated: for all schedules of a job, and for one of them. */
+const misfireFields = {
+  misfire: z.enum(misfires).optional(),
+  grace: duration({ max: 365 * day }).optional(),
+  maxCatchUp: wholeNumber(1, 10_000).optional(),
+};
+
 const scheduleFields = z.strictObject({
   id: nameSchema,
   description: z.string().default(''),
@@ -70,13 +81,15 @@ const scheduleFields = z.strictObject({
   timezone: timezoneSchema.optional(),
   startsAt: momentSchema.optional(),
   endsAt: momentSchema.optional(),
+  spread: duration({ min: 1, max: 365 * day }).optional(),
+  ...misfireFields,
   payload: z.unknown().optional(),
   enabled: z.boolean().default(true),
   triggerOnStart: z.boolean().default(false),
 });
 
 const scheduleSchema = scheduleFields.transform((fields, context) => {
-  const { id, description, payload = {}, enabled, triggerOnStart } = fields;
+  const { id, description, misfire, grace, maxCatchUp, payload = {}, enabled, triggerOnStart } = fields;
   const refuse = (field: string, message: string) => context.addIssue({ code: 'custom', path: [field], message });
   const given = kinds.filter((kind) => fields[kind] !== undefined);
   // A misspelt option is the only thing that may be wrong with the fields already: most likely it is the kind.
@@ -91,7 +104,18 @@ const scheduleSchema = scheduleFields.transform((fields, context) => {
     refuse('endsAt', 'a time at or after startsAt');
   }
   const next = fields.next as NextTick | undefined;
-  return { id, description, timing: timingOf(fields), next, payload, enabled, triggerOnStart };
+  return {
+    id,
+    description,
+    timing: timingOf(fields),
+    misfire,
+    grace,
+    maxCatchUp,
+    next,
+    payload,
+    enabled,
+    triggerOnStart,
+  };
 });
 
 const retentionSchema = (kept: { age: number; count: number }) =>
@@ -129,9 +153,23 @@ const jobSchema = z.strictObject({
       failed: retentionSchema(defaults.retention.failed),
     })
     .prefault({}),
+  ...misfireFields,
   enabled: z.boolean().default(true),
   run: functionSchema,
 });
+
+/** A schedule's policies are its own, else its job's, else the defaults. */
+const definitionSchema = jobSchema.transform(({ misfire, grace, maxCatchUp, ...job }) => ({
+  ...job,
+  schedules: job.schedules.map(({ misfire: itsMisfire, grace: itsGrace, maxCatchUp: itsMax, ...schedule }) => ({
+    ...schedule,
+    policy: {
+      misfire: itsMisfire ?? misfire ?? defaults.misfire,
+      grace: itsGrace ?? grace ?? defaults.grace,
+      maxCatchUp: itsMax ?? maxCatchUp ?? defaults.maxCatchUp,
+    },
+  })),
+}));
 
 const retentionNames = ['age', 'count'];
 const optionNames: Record<string, readonly string[]> = {
@@ -151,8 +189,12 @@ function optionsAt(path: readonly PropertyKey[]): readonly string[] {
 }
 
 function timingOf(fields: z.output<typeof scheduleFields>): Timing {
-  const { cron, every, at, startsAt, endsAt, timezone = defaults.timezone } = fields;
-  const bounds = { ...(startsAt !== undefined && { startsAt }), ...(endsAt !== undefined && { endsAt }) };
+  const { id, cron, every, at, startsAt, endsAt, spread, timezone = defaults.timezone } = fields;
+  const bounds = {
+    ...(startsAt !== undefined && { startsAt }),
+    ...(endsAt !== undefined && { endsAt }),
+    ...(spread !== undefined && { spread, offset: spreadOffset(id, spread) }),
+  };
   if (cron !== undefined) return { kind: 'cron', cron, timezone, ...bounds };
   if (every !== undefined) return { kind: 'every', every, ...bounds };
   return at === undefined ? { kind: 'next', ...bounds } : { kind: 'at', at, ...bounds };

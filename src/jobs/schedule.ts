@@ -1,7 +1,16 @@
+import { createHash } from 'node:crypto';
 import { Cron } from 'croner';
 
-/** When a schedule's ticks are, in plain JSON: what is stored, hashed, and carried by every BullMQ job. Times in ms since the epoch. */
-export type Timing = { readonly startsAt?: number; readonly endsAt?: number } & (
+/**
+ * When a schedule's ticks are, in plain JSON: what is stored, hashed, and carried by every BullMQ job. Times in ms
+ * since the epoch. With `spread`, a window in ms, each tick is due `offset` ms after its time.
+ */
+export type Timing = {
+  readonly startsAt?: number;
+  readonly endsAt?: number;
+  readonly spread?: number;
+  readonly offset?: number;
+} & (
   | { readonly kind: 'cron'; readonly cron: string; readonly timezone: string }
   | { readonly kind: 'every'; readonly every: number }
   | { readonly kind: 'at'; readonly at: number }
@@ -26,6 +35,75 @@ export function nextTick(timing: Timing, after: number, next?: NextTick): number
   const from = Math.max(after, (timing.startsAt ?? Number.NEGATIVE_INFINITY) - 1);
   const time = candidate(timing, from, next);
   return time !== null && time <= (timing.endsAt ?? Number.POSITIVE_INFINITY) ? time : null;
+}
+
+/** From a tick's time to when it is due, in ms. */
+export function offsetOf(timing: Timing): number {
+  return timing.offset ?? 0;
+}
+
+/** Where in its window a schedule's ticks are due: the same for an id at all times, evenly spread over many ids. */
+export function spreadOffset(id: string, window: number): number {
+  return createHash('sha1').update(id).digest().readUIntBE(0, 6) % window;
+}
+
+/** Ticks that are due together: how many, and the latest of them, in order. */
+export interface Overdue {
+  readonly first: number;
+  readonly last: number;
+  readonly count: number;
+  readonly latest: readonly number[];
+}
+
+/**
+ * The ticks from `first` on that are due by `now`, and the first that is not yet. A weekend of seconds is counted
+ * one by one, so the event loop gets its turn in between.
+ *
+ * @param first a tick, in ms since the epoch
+ * @param most how many of the latest to tell
+ */
+export async function overdueTicks(
+  timing: Timing,
+  first: number,
+  now: number,
+  most: number,
+  next?: NextTick,
+): Promise<{ readonly overdue: Overdue | null; readonly next: number | null | Unresolved }> {
+  const until = now - offsetOf(timing);
+  if (first > until) return { overdue: null, next: first };
+  const latest: number[] = [];
+  let count = 0;
+  let time = first;
+  let pauseAt = performance.now() + 10;
+  for (;;) {
+    count++;
+    latest.push(time);
+    if (latest.length > 2 * most + 1_000) latest.splice(0, latest.length - most);
+    const following = nextOr(timing, time, next);
+    if (typeof following !== 'number' || following > until) {
+      return { overdue: { first, last: time, count, latest: latest.slice(-most) }, next: following };
+    }
+    time = following;
+    if (count % 64 === 0 && performance.now() > pauseAt) {
+      await new Promise(setImmediate);
+      pauseAt = performance.now() + 10;
+    }
+  }
+}
+
+/** The tick that comes first after a moment, where this process cannot tell which that is. */
+export interface Unresolved {
+  readonly after: number;
+}
+
+/** A schedule's own rule may fail, or be unknown to this release: then somebody else is to say. */
+function nextOr(timing: Timing, after: number, next?: NextTick): number | null | Unresolved {
+  if (timing.kind === 'next' && !next) return { after };
+  try {
+    return nextTick(timing, after, next);
+  } catch {
+    return { after };
+  }
 }
 
 /** The ticks in order, strictly after a moment, for as long as the schedule has any. */

@@ -65,6 +65,8 @@ function levelOf(event: RondoEvent): Level {
       return 'debug';
     case 'schedules.reconciled':
       return event.added + event.changed + event.removed + event.healed > 0 ? 'info' : 'debug';
+    case 'ticks.left':
+      return event.outcome === 'paused' ? 'debug' : event.outcome === 'coalesced' ? 'info' : 'warn';
     case 'http.answered':
       return /^\/(livez|readyz|board)/.test(event.path) && event.status < 500 ? 'debug' : 'info';
     case 'run.failed':
@@ -74,14 +76,17 @@ function levelOf(event: RondoEvent): Level {
     case 'schedule.healed':
     case 'schedule.conflict':
     case 'schedule.uncomputable':
+    case 'ticks.caught-up':
     case 'schedules.removal-refused':
+    case 'producer.outdated':
     case 'redis.away':
       return 'warn';
     case 'worker.error':
     case 'schedule.failed':
     case 'producer.failed':
     case 'process.stray-rejection':
-    case 'embedded.ended':
+    case 'process.crashed':
+    case 'process.stop-failed':
     case 'http.failed':
       return 'error';
     default:
@@ -115,8 +120,10 @@ function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string 
       return `Redis is away: ${event.reason}`;
     case 'redis.back':
       return `Redis is back after ${event.awayMs} ms`;
-    case 'embedded.ended':
-      return `the embedded server ended: ${event.detail}`;
+    case 'process.crashed':
+      return `the process ends: ${event.reason}`;
+    case 'process.stop-failed':
+      return 'an error while the process stopped';
     case 'http.answered':
       return `${event.method} ${event.path} ${event.status} in ${event.durationMs} ms`;
     case 'http.failed':
@@ -125,6 +132,8 @@ function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string 
       return `this producer leads for ${event.app}`;
     case 'producer.standby':
       return `another producer leads for ${event.app}; this one stands by`;
+    case 'producer.outdated':
+      return `release ${event.newer} of ${event.app} is alive, and newer than ${event.release}: this producer steps aside`;
     case 'producer.failed':
       return 'the producer could not do its turn';
     case 'schedules.reconciled':
@@ -135,6 +144,10 @@ function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string 
       return `${event.schedule} could not be brought in line`;
     case 'schedule.conflict':
       return `${event.schedule} is left as it is: ${event.reason}`;
+    case 'ticks.left':
+      return `${event.schedule}: ${event.count} ${event.count === 1 ? 'tick' : 'ticks'} ${event.outcome}, ${spanOf(event)}`;
+    case 'ticks.caught-up':
+      return `${event.schedule}: ${event.ticks.length} missed ${event.ticks.length === 1 ? 'tick is' : 'ticks are'} caught up`;
     case 'schedule.uncomputable':
       return `${event.schedule} has no next time here: ${event.reason}`;
     case 'schedules.removal-refused':
@@ -142,9 +155,14 @@ function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string 
   }
 }
 
+function spanOf({ from, to }: { from: number; to: number }): string {
+  return from === to ? isoOf(from) : `${isoOf(from)} to ${isoOf(to)}`;
+}
+
+const isoOf = (time: number) => new Date(time).toISOString().replace('.000Z', 'Z');
+
 function nameOf({ job, run, schedule, tick, attempt, maxAttempts }: RunFacts): string {
-  const what =
-    tick === undefined ? `${job} ${run}` : `${job} tick ${new Date(tick).toISOString().replace('.000Z', 'Z')}`;
+  const what = tick === undefined ? `${job} ${run}` : `${job} tick ${isoOf(tick)}`;
   const which = schedule === undefined || schedule === job ? what : `${what} of ${schedule}`;
   return attempt > 1 ? `${which} (attempt ${attempt} of ${maxAttempts})` : which;
 }
@@ -163,6 +181,6 @@ function readable(): DestinationStream {
 
 const told = [
   ...['event', 'job', 'run', 'attempt', 'maxAttempts', 'schedule', 'tick', 'durationMs', 'reason', 'code', 'retryInMs'],
-  ...['added', 'changed', 'removed', 'healed', 'unchanged', 'app', 'release', 'address', 'awayMs', 'times', 'next'],
-  ...['method', 'path', 'status', 'key'],
+  ...['added', 'changed', 'removed', 'healed', 'unchanged', 'app', 'release', 'newer', 'address', 'awayMs', 'times'],
+  ...['next', 'method', 'path', 'status', 'key'],
 ];

@@ -1,4 +1,7 @@
+import { type LedgerOf, ledgerKeys, readCursorText, soundLua } from '../broker/ledger.js';
 import type { Broker } from '../broker/queues.js';
+import { iterationId } from '../broker/repeat.js';
+import { createScript } from '../broker/scripts.js';
 import { chunks } from './chunks.js';
 import type { Chain } from './plan.js';
 
@@ -26,42 +29,72 @@ export async function readChains(
  */
 export async function removeStrayRun({ client, keys }: Broker, job: string, id: string, time: number): Promise<void> {
   const base = `${keys.queuePrefix(job)}:${job}:`;
-  const run = `repeat:${id}:${time}`;
+  const run = iterationId(id, time);
   const lists = ['delayed', 'prioritized', 'wait', 'active'].map((name) => base + name);
-  await client.eval(removeStrayRunLua, lists.length + 1, ...lists, base + run, run);
+  await removeStrayRunScript(client, [...lists, base + run], [run]);
+}
+
+/** Remembers what the scheduler of a schedule looks like, so that an edit by hand is seen. */
+export async function sealChain(broker: Broker, of: LedgerOf): Promise<void> {
+  const base = `${broker.keys.queuePrefix(of.job)}:${of.job}:`;
+  await sealScript(broker.client, [ledgerKeys(broker, of).cursor, `${base}repeat:${of.schedule}`], []);
 }
 
 async function readBatch(broker: Broker, job: string, ids: readonly string[], into: Map<string, Chain>): Promise<void> {
-  const base = `${broker.keys.queuePrefix(job)}:${job}:`;
+  const slot = broker.keys.queuePrefix(job);
+  const base = `${slot}:${job}:`;
   const keys = ['repeat', 'delayed', 'wait', 'prioritized', 'active'].map((name) => base + name);
-  const answer = await broker.client.eval(readChainsLua, keys.length, ...keys, base, ...ids);
-  const [times, others] = answer as [string, (number | string)[]];
+  const answer = await readChainsScript(broker.client, keys, [base, slot, ...ids]);
+  const [times, cursors, odd] = answer as [string, string, (number | string)[]];
   const scores = times.split(' ');
-  const iterations = new Map<number, Chain['iteration']>();
-  for (let at = 0; at < others.length; at += 2)
-    iterations.set(Number(others[at]), others[at + 1] as Chain['iteration']);
+  const stands = cursors.split('\n');
+  const oddities = new Map<number, string>();
+  for (let at = 0; at < odd.length; at += 2) oddities.set(Number(odd[at]), `${odd[at + 1]}`);
   ids.forEach((id, index) => {
     const next = Number(scores[index]);
-    into.set(id, { next: next > 0 ? next : null, iteration: iterations.get(index + 1) ?? 'delayed' });
+    const [iteration = 'delayed', claims, edited] = (oddities.get(index + 1) ?? 'delayed').split(' ');
+    into.set(id, {
+      next: next > 0 ? next : null,
+      iteration: iteration as Chain['iteration'],
+      cursor: readCursorText(stands[index] ?? ''),
+      claims: claims === '1',
+      edited: edited === '1',
+    });
   });
 }
+
+const sealLua = `
+local function seal(scheduler)
+  local fields = redis.call('HMGET', scheduler, 'name', 'pattern', 'every', 'tz', 'data', 'opts', 'limit', 'startDate', 'endDate')
+  for i = 1, 9 do fields[i] = fields[i] or '' end
+  return redis.sha1hex(table.concat(fields, '|'))
+end
+`;
+
+const sealScript = createScript(`${sealLua}
+if redis.call('HEXISTS', KEYS[1], 'at') == 1 then redis.call('HSET', KEYS[1], 'seal', seal(KEYS[2])) end`);
 
 // One call, so that a worker that moves a chain on meanwhile does not make it look broken. Nearly always every
 // iteration is delayed, which three commands tell of the whole batch; only then is each looked at. Times are
 // handed on as Redis's own text: on the 32-bit embedded server a formatted number would be cut off.
-const readChainsLua = `
-local base, ids = ARGV[1], {}
-for i = 2, #ARGV do ids[i - 1] = ARGV[i] end
-local times, runs, hashes = redis.call('ZMSCORE', KEYS[1], unpack(ids)), {}, {}
+const readChainsScript = createScript(`${sealLua}${soundLua}
+local base, slot, ids = ARGV[1], ARGV[2], {}
+for i = 3, #ARGV do ids[i - 2] = ARGV[i] end
+local times, runs, hashes, claims, cursors, edited = redis.call('ZMSCORE', KEYS[1], unpack(ids)), {}, {}, {}, {}, {}
 for i, id in ipairs(ids) do
   times[i] = times[i] or '0'
   local scheduler = 'repeat:' .. id
   runs[i] = scheduler .. ':' .. times[i]
   hashes[2 * i - 1] = base .. scheduler
   hashes[2 * i] = base .. runs[i]
+  claims[i] = slot .. ':claims:' .. id
+  local stands = redis.call('HMGET', slot .. ':cursor:' .. id, 'at', 'next', 'pause', 'seal', 'removed')
+  cursors[i] = sound(stands[1], stands[2]) and not stands[5] and table.concat({ stands[1], stands[2] or '', stands[3] or '' }, '|') or ''
+  edited[i] = stands[4] and times[i] ~= '0' and stands[4] ~= seal(hashes[2 * i - 1])
 end
 local delayed = redis.call('ZMSCORE', KEYS[2], unpack(runs))
 local whole = redis.call('EXISTS', unpack(hashes)) == #hashes
+local claimed = redis.call('EXISTS', unpack(claims)) > 0
 
 local function iteration(i)
   if times[i] == '0' or redis.call('EXISTS', hashes[2 * i - 1], hashes[2 * i]) < 2 then return 'gone' end
@@ -71,22 +104,23 @@ local function iteration(i)
   return redis.call('LPOS', KEYS[5], runs[i]) and 'active' or 'gone'
 end
 
-local others = {}
+local odd = {}
 for i = 1, #ids do
-  if not whole or not delayed[i] then
-    local found = iteration(i)
-    if found ~= 'delayed' then
-      others[#others + 1] = i
-      others[#others + 1] = found
+  if not whole or not delayed[i] or claimed or edited[i] then
+    local found = whole and delayed[i] and 'delayed' or iteration(i)
+    local open = claimed and redis.call('EXISTS', claims[i]) == 1
+    if found ~= 'delayed' or open or edited[i] then
+      odd[#odd + 1] = i
+      odd[#odd + 1] = found .. (open and ' 1' or ' 0') .. (edited[i] and ' 1' or ' 0')
     end
   end
 end
-return { table.concat(times, ' '), others }`;
+return { table.concat(times, ' '), table.concat(cursors, '\\n'), odd }`);
 
-const removeStrayRunLua = `
+const removeStrayRunScript = createScript(`
 local run = ARGV[1]
 if redis.call('HEXISTS', KEYS[5], 'finishedOn') == 1 or redis.call('LPOS', KEYS[4], run) then return end
 redis.call('ZREM', KEYS[1], run)
 redis.call('ZREM', KEYS[2], run)
 redis.call('LREM', KEYS[3], 0, run)
-redis.call('DEL', KEYS[5], KEYS[5] .. ':logs')`;
+redis.call('DEL', KEYS[5], KEYS[5] .. ':logs')`);

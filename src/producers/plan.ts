@@ -1,15 +1,18 @@
 import { hash } from 'node:crypto';
 import type { JobsOptions } from 'bullmq';
+import type { Cursor, Pause } from '../broker/ledger.js';
 import { runOptions } from '../broker/queues.js';
+import type { MisfirePolicy } from '../jobs/misfire.js';
 import type { Registry } from '../jobs/registry.js';
 import type { NextTick } from '../jobs/schedule.js';
-import { nextTick, type Timing } from '../jobs/schedule.js';
+import { nextTick, offsetOf, type Timing } from '../jobs/schedule.js';
 
 /** What is wanted of a schedule, in plain JSON: what the store keeps and the hash covers. */
 export interface Specification {
   readonly job: string;
   readonly description: string;
   readonly timing: Timing;
+  readonly policy: MisfirePolicy;
   readonly payload: unknown;
   readonly options: JobsOptions;
 }
@@ -30,12 +33,25 @@ export interface Stored {
   readonly release: string;
   /** Its removal was refused once, and waits for somebody's word. */
   readonly held?: true;
+  readonly pause?: PauseNote;
+}
+
+/** Who paused a schedule, until when, and why. Times in ms since the epoch. */
+export interface PauseNote extends Pause {
+  readonly by: string;
+  readonly note: string;
 }
 
 /** What BullMQ holds of a schedule: its next time, in ms since the epoch, and where that iteration is. */
 export interface Chain {
   readonly next: number | null;
   readonly iteration: 'delayed' | 'queued' | 'active' | 'finished' | 'gone';
+  /** Where its ledger stands; null where it has none. */
+  readonly cursor: Cursor | null;
+  /** Some of its ticks have a run that has not ended. */
+  readonly claims: boolean;
+  /** Somebody else has written to its scheduler. */
+  readonly edited: boolean;
 }
 
 export type Change =
@@ -106,8 +122,8 @@ export function wantedOf(registry: Registry): Wanted[] {
     const options = runOptions(job);
     return job.schedules
       .filter((schedule) => schedule.enabled)
-      .map(({ id, description, timing, payload, next }) => {
-        const specification = { job: job.name, description, timing, payload, options };
+      .map(({ id, description, timing, policy, payload, next }) => {
+        const specification = { job: job.name, description, timing, policy, payload, options };
         return { id, specification, hash: hashOf(specification), next };
       });
   });
@@ -174,7 +190,9 @@ function changeOf(wanted: Wanted, { stored, chains, now }: PlanInput): Change | 
 /** A schedule's own rule may fail: that is its own trouble, and nobody else's. */
 function tickAfter({ id, specification, next }: Wanted, now: number): number | null | Conflict {
   try {
-    return nextTick(specification.timing, now, next);
+    const offset = offsetOf(specification.timing);
+    const time = nextTick(specification.timing, now - offset, next);
+    return time === null ? null : time + offset;
   } catch (error) {
     return { id, reason: `its next time cannot be computed: ${String(error)}` };
   }
@@ -183,11 +201,12 @@ function tickAfter({ id, specification, next }: Wanted, now: number): number | n
 function faultOf(chain: Chain | undefined): string | null {
   if (!chain || chain.next === null) return 'its scheduler is gone';
   if (chain.iteration === 'gone') return 'its next run is gone';
-  return chain.iteration === 'finished' ? 'its chain ended' : null;
+  if (chain.iteration === 'finished') return 'its chain ended';
+  return chain.edited ? 'its scheduler was edited by hand' : null;
 }
 
 function changedFields(before: Specification, after: Specification): string[] {
-  const fields = ['description', 'timing', 'payload', 'options'] as const;
+  const fields = ['description', 'timing', 'policy', 'payload', 'options'] as const;
   return fields.filter((field) => canonical(before[field]) !== canonical(after[field]));
 }
 

@@ -1,9 +1,11 @@
 import { ErrorCode } from 'bullmq';
+import { markPause } from '../broker/ledger.js';
 import type { Broker } from '../broker/queues.js';
 import { repeatOptions } from '../broker/repeat.js';
 import type { Emit } from '../jobs/events.js';
-import { readChains, removeStrayRun } from './chains.js';
+import { readChains, removeStrayRun, sealChain } from './chains.js';
 import { chunks } from './chunks.js';
+import { removeStored, resumeSchedule } from './operations.js';
 import {
   type Change,
   ownerOf,
@@ -14,6 +16,8 @@ import {
   type Stored,
   type Wanted,
 } from './plan.js';
+import { readStore, updateEntry } from './store.js';
+import { accountFor, beginAnew, watchTicks } from './watch.js';
 
 /** Whose schedules a process keeps, and as which release. */
 export interface Deployment {
@@ -25,6 +29,8 @@ export interface ReconcileInput extends Deployment {
   readonly wanted: readonly Wanted[];
   readonly now: () => number;
   readonly removeMany?: boolean;
+  /** When all that is wanted was in line, in ms since the epoch: what is missing now Redis has lost since. */
+  readonly lastInLine?: number;
   /** Asked between batches: false where another process may have taken the lead meanwhile. */
   readonly mayGoOn?: () => boolean;
 }
@@ -32,6 +38,8 @@ export interface ReconcileInput extends Deployment {
 export interface Reconciled extends Plan {
   /** Changes that Redis refused; they are tried again at the next turn. */
   readonly failed: readonly { readonly id: string; readonly error: unknown }[];
+  /** False where another process may have taken the lead before all was done. */
+  readonly finished: boolean;
 }
 
 /** What a reconcile would do now. Reads only. */
@@ -48,10 +56,11 @@ export async function reconcile(broker: Broker, input: ReconcileInput, emit: Emi
   const startedAt = performance.now();
   const state = await readState(broker, input.wanted);
   const planned = plan({ ...input, ...state, now: input.now() });
+  const mayGoOn = input.mayGoOn ?? (() => true);
   const failed: { id: string; error: unknown }[] = [];
   for (const batch of chunks(planned.changes, 500)) {
-    if (input.mayGoOn?.() === false) break;
-    const results = await Promise.allSettled(batch.map((change) => apply(broker, change, input)));
+    if (!mayGoOn()) break;
+    const results = await Promise.allSettled(batch.map((change) => apply(broker, change, input, state, emit)));
     results.forEach((result, index) => {
       const change = batch[index];
       if (!change) return;
@@ -64,13 +73,18 @@ export async function reconcile(broker: Broker, input: ReconcileInput, emit: Emi
     await hold(broker, planned.refused.ids, state.stored);
     emit({ type: 'schedules.removal-refused', schedules: planned.refused.ids, owned: planned.refused.owned });
   }
+  const owners = [ownerOf(input.app), 'api'];
+  const touched = new Set(planned.changes.map(idOf));
+  const own = [...state.stored.values()].filter(({ id, owner }) => owners.includes(owner) && !touched.has(id));
+  await keepPauses(broker, own, state.chains, input.now(), emit);
+  await watchTicks(broker, { schedules: own, chains: state.chains, now: input.now(), mayGoOn }, emit);
   emit({
     type: 'schedules.reconciled',
     ...countByKind(planned.changes),
     unchanged: planned.unchanged,
     durationMs: Math.round(performance.now() - startedAt),
   });
-  return { ...planned, failed };
+  return { ...planned, failed, finished: mayGoOn() };
 }
 
 /**
@@ -81,17 +95,11 @@ export async function readState(
   broker: Broker,
   wanted: readonly Wanted[] = [],
 ): Promise<Pick<PlanInput, 'stored' | 'unreadable' | 'chains'>> {
-  const reading = broker.client.hgetall(broker.keys.schedules);
+  const reading = readStore(broker);
   const readingChains = readChains(broker, byJob(wanted));
   readingChains.catch(() => {}); // it may fail while the store is still read
 
-  const stored = new Map<string, Stored>();
-  const unreadable = new Set<string>();
-  for (const [id, text] of Object.entries(await reading)) {
-    const entry = readEntry(id, text);
-    if (entry) stored.set(id, entry);
-    else unreadable.add(id);
-  }
+  const { stored, unreadable } = await reading;
   // What the store alone knows, or knows of another job, is looked at where the store says.
   const jobs = new Map(wanted.map(({ id, specification }) => [id, specification.job]));
   const others = [...stored.values()].filter(({ id, specification }) => jobs.get(id) !== specification.job);
@@ -110,61 +118,95 @@ function byJob(schedules: readonly { id: string; specification: Specification }[
   return ids;
 }
 
-function readEntry(id: string, text: string): Stored | null {
-  try {
-    const entry = JSON.parse(text) as Stored;
-    const { hash, owner, specification } = entry as Partial<Stored>;
-    const known = hash && owner && specification?.job && specification.timing?.kind;
-    return known ? Object.assign(entry, { id }) : null;
-  } catch {
-    return null;
-  }
-}
-
-async function apply(broker: Broker, change: Change, deployment: Deployment): Promise<void> {
+async function apply(broker: Broker, change: Change, input: ReconcileInput, state: State, emit: Emit): Promise<void> {
   switch (change.kind) {
     case 'add':
     case 'heal':
-      return put(broker, change, deployment);
+      return put(broker, change, input, state, emit);
     case 'change': {
       const ticksStay = change.fields.every((field) => field === 'description' || field === 'held');
-      return ticksStay ? store(broker, change.wanted, deployment) : put(broker, change, deployment);
+      return ticksStay ? store(broker, change.wanted, input) : put(broker, change, input, state, emit);
     }
     case 'remove':
-      await broker.queue(change.stored.specification.job).removeJobScheduler(change.stored.id);
-      await broker.client.hdel(broker.keys.schedules, change.stored.id);
+      return removeStored(broker, change.stored, input.now(), emit);
+  }
+}
+
+/** Pauses end by themselves, and outlast a ledger that was begun anew. */
+async function keepPauses(
+  broker: Broker,
+  schedules: readonly Stored[],
+  chains: State['chains'],
+  now: number,
+  emit: Emit,
+): Promise<void> {
+  for (const { id, specification, pause } of schedules) {
+    const marked = chains.get(id)?.cursor?.pause ?? null;
+    if (pause?.until != null && pause.until <= now) await resumeSchedule(broker, id, now, emit);
+    else if (pause && !marked) await markPause(broker, { job: specification.job, schedule: id }, pause);
   }
 }
 
 type Upsert = Exclude<Change, { kind: 'remove' }>;
+type State = Pick<PlanInput, 'stored' | 'chains'>;
 
-/** The scheduler first: where the process dies in between, the store still shows the change as due. */
-async function put(broker: Broker, { wanted, after }: Upsert, deployment: Deployment): Promise<void> {
+/**
+ * The ledger first: what is due by the old times keeps its entry, and its run, which the upsert would delete. The
+ * store last: where the process dies in between, it still shows the change as due.
+ */
+async function put(broker: Broker, change: Upsert, input: ReconcileInput, state: State, emit: Emit): Promise<void> {
+  const { wanted } = change;
   const { id, specification } = wanted;
-  const { job, timing, payload, options } = specification;
-  const queue = broker.queue(job);
-  const template = { name: job, data: payload, opts: options };
-  const upsert = () => queue.upsertJobScheduler(id, repeatOptions(id, timing), template);
-  // BullMQ answers nothing, and does nothing, where no tick is left; its types do not say so.
-  const upserted: unknown = await upsert().catch(async (error: { code?: unknown }) => {
-    if (error.code !== ErrorCode.SchedulerJobIdCollision || after === null) throw error;
-    await removeStrayRun(broker, job, id, after);
-    return upsert();
-  });
-  if (!upserted) await queue.removeJobScheduler(id);
-  await store(broker, wanted, deployment);
+  const of = { job: specification.job, schedule: id };
+  const chain = state.chains.get(id);
+  if (chain?.cursor) {
+    const before = state.stored.get(id)?.specification ?? specification;
+    const timingFromNow = { timing: specification.timing, rule: wanted.next };
+    await accountFor(
+      broker,
+      { ...of, specification: before, cursor: chain.cursor, now: input.now(), timingFromNow },
+      emit,
+    );
+  } else {
+    await beginAnew(broker, of, specification, input.now(), emit, change.kind === 'add' ? input.lastInLine : undefined);
+  }
+  // An upsert leaves fields that it does not know as they are.
+  if (chain?.edited) await broker.queue(of.job).removeJobScheduler(id);
+  await upsert(broker, change);
+  await store(broker, wanted, input, change.kind === 'add');
 }
 
-async function store(broker: Broker, { id, specification, hash }: Wanted, { app, release }: Deployment): Promise<void> {
-  const entry: Omit<Stored, 'id'> = { hash, owner: ownerOf(app), release, specification };
-  await broker.client.hset(broker.keys.schedules, id, JSON.stringify(entry));
+async function upsert(broker: Broker, { wanted: { id, specification }, after }: Upsert): Promise<void> {
+  const { job, timing, policy, payload, options } = specification;
+  const queue = broker.queue(job);
+  const template = { name: job, data: payload, opts: options };
+  const tryUpsert = () => queue.upsertJobScheduler(id, repeatOptions(id, timing, policy), template);
+  // BullMQ answers nothing, and does nothing, where no tick is left; its types do not say so.
+  const upserted: unknown = await tryUpsert().catch(async (error: { code?: unknown }) => {
+    if (error.code !== ErrorCode.SchedulerJobIdCollision || after === null) throw error;
+    await removeStrayRun(broker, job, id, after);
+    return tryUpsert();
+  });
+  if (upserted) await sealChain(broker, { job, schedule: id });
+  else await queue.removeJobScheduler(id);
+}
+
+/** Keeps what an operator has said of the schedule. */
+async function store(broker: Broker, wanted: Wanted, { app, release }: Deployment, isNew = false): Promise<void> {
+  const { id, specification, hash } = wanted;
+  const entry = { hash, owner: ownerOf(app), release, specification };
+  await updateEntry(
+    broker,
+    id,
+    (before) => ({ ...entry, ...(before?.pause && { pause: before.pause }) }),
+    isNew ? null : undefined,
+  );
 }
 
 /** Marks schedules whose removal was refused, until they are declared again or somebody says yes. */
 async function hold(broker: Broker, ids: readonly string[], stored: ReadonlyMap<string, Stored>): Promise<void> {
-  for (const { id, ...entry } of ids.flatMap((it) => stored.get(it) ?? [])) {
-    if (entry.held) continue;
-    await broker.client.hset(broker.keys.schedules, id, JSON.stringify({ ...entry, held: true }));
+  for (const id of ids.filter((it) => !stored.get(it)?.held)) {
+    await updateEntry(broker, id, (entry) => entry && { ...entry, held: true });
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Broker } from '../broker/queues.js';
+import { findNewer } from '../broker/releases.js';
 import type { Emit, RondoEvent } from '../jobs/events.js';
 import type { Registry } from '../jobs/registry.js';
 import { until } from '../lifecycle.js';
@@ -12,6 +13,8 @@ export interface SupervisorInput extends Deployment {
   readonly registry: Registry;
   readonly emit: Emit;
   readonly now: () => number;
+  /** For how long, in ms, a newer release must have been silent before this one applies: a minute unless told. */
+  readonly silentMs?: number;
 }
 
 /** Within this and a turn, in ms, another producer takes over from one that died. */
@@ -22,20 +25,26 @@ const reconcileEveryMs = 10_000;
 
 /**
  * The producer role: one process of an app at a time leads, by a lease, and keeps Redis in line with what the
- * code declares; the others stand by and take over when the lease ends.
+ * code declares; the others stand by and take over when the lease ends. None leads for a release while a newer one
+ * is alive.
  */
 export function createSupervisor(input: SupervisorInput) {
-  const { broker, registry, emit, app, release } = input;
-  const lease = createLease(broker.client, broker.keys.producerLease(app), leaseMs);
+  const { broker, registry, emit, app, release, silentMs = 60_000 } = input;
+  const newLease = () => createLease(broker.client, broker.keys.producerLease(app), leaseMs);
+  let lease = newLease();
   const wanted = wantedOf(registry);
   const news = onlyNews(emit);
-  let state: 'new' | 'leading' | 'standby' = 'new';
+  let state: 'new' | 'leading' | 'standby' | 'outdated' = 'new';
+  let newer: string | null = null;
   let reconcileAt = 0;
+  let lastInLine: number | undefined;
   let stopping = false;
   let timer: NodeJS.Timeout | undefined;
   let turn: Promise<void> = Promise.resolve();
 
   async function takeTurn(): Promise<void> {
+    const found = await findNewer(broker, input, silentMs);
+    if (found !== null) return stepAside(found);
     const held = lease.held() || (await lease.acquire());
     if (!held) return standBy();
     if (state === 'leading' && performance.now() < reconcileAt) return;
@@ -56,11 +65,29 @@ export function createSupervisor(input: SupervisorInput) {
   function standBy(): void {
     if (state !== 'standby') emit({ type: 'producer.standby', app });
     state = 'standby';
+    lastInLine = undefined; // what another leader removes is not lost
+  }
+
+  /** The newer release's producer finds the lease free at its next turn. */
+  async function stepAside(found: string): Promise<void> {
+    if (state === 'outdated' && newer === found) return;
+    emit({ type: 'producer.outdated', app, release, newer: found });
+    state = 'outdated';
+    newer = found;
+    lastInLine = undefined;
+    const left = lease;
+    lease = newLease();
+    await left.release();
   }
 
   async function bringInLine(): Promise<void> {
     const startedAt = performance.now();
-    await reconcile(broker, { ...input, wanted, mayGoOn: lease.held }, news.emit);
+    const { failed, finished } = await reconcile(
+      broker,
+      { ...input, wanted, lastInLine, mayGoOn: lease.held },
+      news.emit,
+    );
+    if (finished && failed.length === 0) lastInLine = input.now();
     news.turnOver();
     // At most a tenth of the time goes into looking, however many schedules there are.
     const tookMs = performance.now() - startedAt;

@@ -4,6 +4,7 @@ import type { JobContext, JobLogger, LogLine } from '../jobs/context.js';
 import type { JobDefinition } from '../jobs/define-job.js';
 import type { Emit, LogLevel, RunFacts } from '../jobs/events.js';
 import { failure, type Outcome, success, timedOut } from './outcome.js';
+import type { ClaimedTick } from './ticks.js';
 
 type OnDecided = (run: ActiveRun) => void;
 
@@ -15,8 +16,12 @@ export class ActiveRun {
   readonly definition: JobDefinition;
   readonly emit: Emit;
   /** Read at once: BullMQ raises the job's count of attempts before it tells the end of one. */
-  readonly facts: RunFacts;
+  facts: RunFacts;
+  /** The tick that the run has claimed. */
+  tick: ClaimedTick | null = null;
   readonly startedAt = performance.now();
+  /** The same by the clock, in ms since the epoch. */
+  readonly startedAtMs: number;
   /** How long until the next attempt, in ms, once BullMQ has asked. */
   retryInMs: number | null = null;
   /** These two stand once the attempt is decided. */
@@ -29,13 +34,27 @@ export class ActiveRun {
   #end: ((outcome: Outcome) => void) | null = null;
 
   /** @param onDecided is told as soon as the outcome stands, before BullMQ has it */
-  constructor(job: Job, token: string | undefined, definition: JobDefinition, emit: Emit, onDecided: OnDecided) {
+  constructor(
+    job: Job,
+    token: string | undefined,
+    definition: JobDefinition,
+    emit: Emit,
+    now: number,
+    onDecided: OnDecided,
+  ) {
+    this.startedAtMs = now;
     this.job = job;
     this.token = token;
     this.definition = definition;
     this.emit = emit;
     this.facts = factsOf(job);
     this.#onDecided = onDecided;
+  }
+
+  /** Makes the run the one of a tick: not always the one that it is named after. */
+  claimed(tick: ClaimedTick): void {
+    this.tick = tick;
+    this.facts = { ...this.facts, tick: tick.time };
   }
 
   /** Closes the attempt. A handler that blocks the event loop also blocks the timer that would have stopped it. */

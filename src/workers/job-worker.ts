@@ -1,5 +1,6 @@
 import { type Job, Worker } from 'bullmq';
 import type { Broker } from '../broker/queues.js';
+import { tickOf } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
 import type { Emit } from '../jobs/events.js';
@@ -8,7 +9,8 @@ import { ActiveRun, factsOf } from './active-run.js';
 import { createDeadlines } from './deadlines.js';
 import { createErrorReport } from './error-report.js';
 import { abortGraceMs, execute } from './execute.js';
-import { codeOf, timedOut } from './outcome.js';
+import { codeOf, failure, timedOut } from './outcome.js';
+import { createTicks } from './ticks.js';
 
 export interface WorkerInput {
   readonly broker: Broker;
@@ -35,16 +37,17 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
   const { broker, emit, now, random, lockMs = 30_000, stalledCheckMs = 5_000 } = input;
   const { name, retry, rateLimit, timeout } = definition;
   const active = createDeadlines(timeout, timeOut);
+  const ticks = createTicks(broker, emit);
   let stopping = false;
 
   // Two parameters, not three: BullMQ would make an AbortController for each run.
   function process(job: CarriedJob, token?: string): Promise<unknown> {
-    const run = new ActiveRun(job, token, definition, emit, active.delete);
+    const run = new ActiveRun(job, token, definition, emit, now(), active.delete);
     job[carried] = run;
     active.add(run);
     // One that was on its way to us when we were told to stop does not begin.
     if (stopping) run.stop({ type: 'interrupted' }, null, 0);
-    return execute(run, now());
+    return execute(run, ticks);
   }
 
   const worker = new Worker(name, process, {
@@ -93,6 +96,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     const run = job[carried];
     if (run?.outcome?.type === 'skipped') emit({ type: 'run.skipped', reason: run.outcome.reason, ...run.facts });
     else if (run) emit({ type: 'run.succeeded', durationMs: run.durationMs, ...run.facts });
+    if (run) settleTick(run);
   }
 
   /** Also told of runs that never reached us: BullMQ fails those that took too many workers down. */
@@ -107,6 +111,22 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
       retryInMs: job.finishedOn ? null : (run?.retryInMs ?? 0),
       ...(run?.facts ?? { ...factsOf(job), attempt: job.attemptsMade }),
     });
+    if (!job.finishedOn) return;
+    if (run) settleTick(run);
+    else settleUnseen(job, error).catch(() => {}); // the producer finds it
+  }
+
+  function settleTick({ tick, facts, outcome, startedAtMs, durationMs }: ActiveRun): void {
+    if (tick && outcome) {
+      ticks.settle(tick, { id: facts.run, outcome, startedAt: startedAtMs, durationMs, attempts: facts.attempt });
+    }
+  }
+
+  async function settleUnseen(job: Job, error: Error): Promise<void> {
+    const found = tickOf(job) && (await ticks.claim(job, now()));
+    if (!found || !('tick' in found)) return;
+    const facts = { id: String(job.id), startedAt: now(), durationMs: 0, attempts: job.attemptsMade };
+    ticks.settle(found.tick, { ...facts, outcome: failure(error) });
   }
 
   return {
@@ -114,7 +134,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     /** Takes no new runs; resolves when those that run have ended. */
     close(): Promise<void> {
       stopping = true;
-      return worker.close().finally(active.stop);
+      return worker.close().then(ticks.written).finally(active.stop);
     },
     /** Ends what runs, to be put back. */
     interrupt(): void {

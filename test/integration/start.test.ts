@@ -1,5 +1,7 @@
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
@@ -40,6 +42,7 @@ describe('rondo start, without any setting', () => {
 
     expect(await program.exit).toEqual({ code: 0, signal: null });
     expect(children.filter(isAlive)).toEqual([]);
+    expect(program.lines.find(stopping)).toMatchObject({ msg: 'stopping: what runs may go on for 25s' });
     expect(program.lines.at(-1)).toMatchObject({ msg: 'stopped' });
     expect(program.text()).toBe('');
   });
@@ -59,6 +62,21 @@ describe('rondo start, without any setting', () => {
 
     expect((await gone) - killedAt).toBeLessThan(3_000);
     await expect(redis.connect()).rejects.toThrow();
+  });
+
+  it('ends within 15 s, with exit code 1 and a word in the log, when its embedded server does', async () => {
+    const program = startEmbedded();
+    await program.line(started);
+    const [server = 0] = childrenOf(program);
+
+    const endedAt = performance.now();
+    process.kill(server, 'SIGKILL');
+
+    expect(await program.exit).toEqual({ code: 1, signal: null });
+    expect(performance.now() - endedAt).toBeLessThan(15_000);
+    const reason = expect.stringContaining('was ended by SIGKILL');
+    expect(program.lines.filter(isEvent('process.crashed'))).toMatchObject([{ code: 'embedded-unavailable', reason }]);
+    expect(program.stderr().match(/was ended by SIGKILL/g)).toHaveLength(1);
   });
 
   it.skipIf(!hasTerminal())('writes readable lines on a terminal, and ends with a Ctrl-C', async () => {
@@ -269,6 +287,9 @@ describe('an exception that belongs to no run', () => {
       expect(await program.exit).toEqual({ code: 1, signal: null });
       expect(program.stderr().match(/out of glue/g)).toHaveLength(1);
       expect(program.stderr()).toMatch(/^rondo: /);
+      expect(program.lines.filter(isEvent('process.crashed'))).toMatchObject([
+        { level: 50, code: null, reason: 'out of glue', error: { stack: expect.stringContaining('jobs.mjs') } },
+      ]);
       expect(await broker.client.exists(lease), 'the lead was given back').toBe(0);
     },
   );
@@ -283,6 +304,54 @@ describe('an exception that belongs to no run', () => {
     expect(await shop.find('saw', id)).toMatchObject({ state: 'completed' });
   });
 
+  it('is not hidden by a part that then fails to stop, which is told in the log', async () => {
+    const shop = await openWorkshop(`setTimeout(() => {
+      const { off } = process;
+      process.off = (event, ...rest) => {
+        if (event === 'uncaughtException') throw new Error('stuck fast');
+        return off.call(process, event, ...rest);
+      };
+      throw new Error('out of glue');
+    }, 500);`);
+    const worker = shop.start(['worker']);
+
+    expect(await worker.exit).toEqual({ code: 1, signal: null });
+    expect(worker.stderr()).toMatch(/^rondo: Error: out of glue/);
+    expect(worker.stderr()).not.toContain('stuck fast');
+    expect(worker.lines.filter(isEvent('process.crashed'))).toMatchObject([{ reason: 'out of glue' }]);
+    const [line, ...others] = worker.lines.filter(isEvent('process.stop-failed'));
+    expect(JSON.stringify(line)).toContain('stuck fast');
+    expect(others).toEqual([]);
+  });
+
+  it('is not lost where it comes while the process stops already', async () => {
+    const shop = await openWorkshop(`process.on('SIGTERM', () => {
+      setTimeout(() => { throw new Error('out of glue'); }, 200);
+    });`);
+    const id = await shop.enqueue('saw', { seconds: 1.5 });
+    const worker = shop.start(['worker']);
+    await shop.noted(`begin saw ${id} 1`);
+
+    worker.kill('SIGTERM');
+
+    expect(await worker.exit).toEqual({ code: 1, signal: null });
+    expect(worker.stderr()).toMatch(/^rondo: Error: out of glue/);
+    expect(shop.notes()).toContain(`end saw ${id} 1`);
+  });
+
+  it.skipIf(!hasTerminal())('is read once on a terminal', async () => {
+    const { prefix } = await fixture([]);
+    const RONDO_JOBS = writeJobs(`
+      setTimeout(() => { throw new Error('out of glue'); }, 500);
+      export default [];`);
+
+    const terminal = startOnTerminal('worker', { env: { RONDO_JOBS, RONDO_PREFIX: prefix } });
+
+    expect(await terminal.exit).toBe(1);
+    expect(terminal.screen().match(/out of glue/g)).toHaveLength(1);
+    expect(withoutColours(terminal.screen())).toMatch(/INFO: stopping: [^\n]*\n(.*\n)*rondo: Error: out of glue/);
+  });
+
   it('is told as clearly where it comes before the service has started', async () => {
     const { prefix } = await fixture([]);
     const RONDO_JOBS = writeJobs(`
@@ -294,6 +363,25 @@ describe('an exception that belongs to no run', () => {
     expect(await program.exit).toEqual({ code: 1, signal: null });
     expect(program.stderr().match(/out of glue/g)).toHaveLength(1);
     expect(program.stderr()).toMatch(/^rondo: /);
+  });
+});
+
+describe('a part that does not start', () => {
+  it('ends the process with exit code 1, one message and a line in the log with its code', async () => {
+    const { prefix } = await fixture([]);
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onTestFinished(() => void server.close());
+    const { port } = server.address() as AddressInfo;
+
+    const program = startProgram(['api'], { env: { RONDO_PREFIX: prefix, PORT: String(port) } });
+
+    expect(await program.exit).toEqual({ code: 1, signal: null });
+    const [line, ...others] = program.lines.filter(isEvent('process.crashed'));
+    expect(line).toMatchObject({ level: 50, code: 'port-unusable', reason: expect.stringContaining(String(port)) });
+    expect(others).toEqual([]);
+    expect(program.stderr()).toBe(`rondo: ${line?.reason} [port-unusable]\n`);
+    expect(program.lines.some(stopping)).toBe(false);
   });
 });
 

@@ -59,11 +59,14 @@ export function recordEvents(): Events {
 }
 
 /** Asks again and again until the answer is truthy, within a bound. */
-export async function eventually<Answer>(ask: () => Promise<Answer> | Answer, timeoutMs = 10_000): Promise<Answer> {
+export async function eventually<Answer>(
+  ask: () => Promise<Answer> | Answer,
+  timeoutMs = 10_000,
+): Promise<NonNullable<Exclude<Answer, false>>> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {
     const answer = await ask();
-    if (answer) return answer;
+    if (answer) return answer as NonNullable<Exclude<Answer, false>>;
     if (Date.now() > deadline) throw new Error(`still ${String(answer)} after ${timeoutMs} ms: ${ask}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
@@ -79,6 +82,7 @@ export interface WorkOptions {
   readonly random?: () => number;
   readonly lockMs?: number;
   readonly stalledCheckMs?: number;
+  readonly now?: () => number;
 }
 
 export interface Fixture {
@@ -92,6 +96,7 @@ export interface Fixture {
     app?: string;
     release?: string;
     jobs?: readonly JobDefinition[];
+    now?: () => number;
   }): Promise<ReturnType<typeof createSupervisor>>;
   /** Starts the API on a free port, with a key for each scope unless told; stopped when the test is over. */
   serve(options?: { keys?: readonly ApiKey[]; now?: () => number }): Promise<Api>;
@@ -120,16 +125,16 @@ export async function fixture(jobs: readonly JobDefinition[], options: { url?: s
     broker,
     events,
     prefix,
-    async work({ jobs: known = jobs, random = Math.random, ...hooks } = {}) {
+    async work({ jobs: known = jobs, random = Math.random, now = Date.now, ...hooks } = {}) {
       const own = await open('patient', known);
-      const pool = createPool({ broker: own.broker, jobs: known, emit: events.emit, now: Date.now, random, ...hooks });
+      const pool = createPool({ broker: own.broker, jobs: known, emit: events.emit, now, random, ...hooks });
       await pool.start();
       onTestFinished(() => pool.stop(Date.now()));
       return pool;
     },
-    async produce({ app = 'test', release = '1', jobs: declared = jobs } = {}) {
+    async produce({ app = 'test', release = '1', jobs: declared = jobs, now = Date.now } = {}) {
       const own = await open('fail-fast', declared);
-      const supervisor = createSupervisor({ ...own, app, release, emit: events.emit, now: Date.now });
+      const supervisor = createSupervisor({ ...own, app, release, emit: events.emit, now });
       await supervisor.start();
       onTestFinished(() => supervisor.stop(Date.now() + 1_000));
       return supervisor;

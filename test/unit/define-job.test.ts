@@ -53,6 +53,7 @@ describe('defineJob', () => {
         id: 'nightly',
         description: '',
         timing: { kind: 'cron', cron: '0 3 * * *', timezone: 'UTC' },
+        policy: { misfire: 'run-once', grace: 60_000, maxCatchUp: 100 },
         next: undefined,
         payload: {},
         enabled: true,

@@ -19,12 +19,17 @@ const app = 'shop';
 const minute = 60_000;
 const now = Date.UTC(2026, 10, 21, 12, 0, 30);
 const nextMinute = Date.UTC(2026, 10, 21, 12, 1);
-const healthy: Chain = { next: nextMinute, iteration: 'delayed' };
+const healthy = chain(nextMinute, 'delayed');
 const nothing: Plan = { changes: [], unchanged: 0, conflicts: [], refused: null };
+
+function chain(next: number | null, iteration: Chain['iteration'], edited = false): Chain {
+  return { next, iteration, cursor: { at: now, next, pause: null }, claims: false, edited };
+}
 
 function specify(part: Partial<Specification> = {}): Specification {
   const timing = { kind: 'every', every: minute } as const;
-  return { job: 'report', description: '', timing, payload: {}, options: { attempts: 3 }, ...part };
+  const policy = { misfire: 'run-once', grace: minute, maxCatchUp: 100 } as const;
+  return { job: 'report', description: '', timing, policy, payload: {}, options: { attempts: 3 }, ...part };
 }
 
 function want(id: string, part: Partial<Specification> = {}): Wanted {
@@ -70,9 +75,7 @@ describe('plan', () => {
   test.each<Chain['iteration']>(['delayed', 'queued', 'active'])(
     'leaves alone a chain whose iteration is %s',
     (iteration) => {
-      expect(planOf([want('a')], [store('a')], { chains: { a: { next: now - minute, iteration } } }).changes).toEqual(
-        [],
-      );
+      expect(planOf([want('a')], [store('a')], { chains: { a: chain(now - minute, iteration) } }).changes).toEqual([]);
     },
   );
 
@@ -134,33 +137,32 @@ describe('plan', () => {
 describe('a broken chain', () => {
   test.each<[string, Chain | undefined, string, number | null]>([
     ['that is unknown', undefined, 'its scheduler is gone', null],
-    ['without a next tick', { next: null, iteration: 'gone' }, 'its scheduler is gone', null],
-    ['whose next run is gone', { next: nextMinute, iteration: 'gone' }, 'its next run is gone', nextMinute],
-    ['whose last run was its end', { next: now - minute, iteration: 'finished' }, 'its chain ended', now - minute],
-  ])('%s is healed, with the reason', (_, chain, reason, before) => {
+    ['without a next tick', chain(null, 'gone'), 'its scheduler is gone', null],
+    ['whose next run is gone', chain(nextMinute, 'gone'), 'its next run is gone', nextMinute],
+    ['that somebody edited', chain(nextMinute, 'delayed', true), 'its scheduler was edited by hand', nextMinute],
+    ['whose last run was its end', chain(now - minute, 'finished'), 'its chain ended', now - minute],
+  ])('%s is healed, with the reason', (_, broken, reason, before) => {
     const wanted = want('a');
-    expect(planOf([wanted, want('b')], [store('a'), store('b')], { chains: { a: chain } })).toEqual({
+    expect(planOf([wanted, want('b')], [store('a'), store('b')], { chains: { a: broken } })).toEqual({
       ...nothing,
       unchanged: 1,
       changes: [{ kind: 'heal', wanted, reason, before, after: nextMinute }],
     });
   });
 
-  test.each<Chain | undefined>([
-    undefined,
-    { next: null, iteration: 'gone' },
-    { next: now, iteration: 'gone' },
-    { next: now, iteration: 'finished' },
-  ])('of a schedule that has ended is left at its end (%j)', (chain) => {
-    for (const timing of [
-      { kind: 'at', at: now },
-      { kind: 'every', every: minute, endsAt: now },
-      { kind: 'cron', cron: '@daily', timezone: 'UTC', endsAt: now },
-    ] as const) {
-      const result = planOf([want('a', { timing })], [store('a', { timing })], { chains: { a: chain } });
-      expect(result).toEqual({ ...nothing, unchanged: 1 });
-    }
-  });
+  test.each<Chain | undefined>([undefined, chain(null, 'gone'), chain(now, 'gone'), chain(now, 'finished')])(
+    'of a schedule that has ended is left at its end (%j)',
+    (last) => {
+      for (const timing of [
+        { kind: 'at', at: now },
+        { kind: 'every', every: minute, endsAt: now },
+        { kind: 'cron', cron: '@daily', timezone: 'UTC', endsAt: now },
+      ] as const) {
+        const result = planOf([want('a', { timing })], [store('a', { timing })], { chains: { a: last } });
+        expect(result).toEqual({ ...nothing, unchanged: 1 });
+      }
+    },
+  );
 });
 
 describe('what is no longer wanted', () => {
@@ -355,6 +357,9 @@ describe('a plan that has been applied', () => {
     fc.record<Chain>({
       next: fc.constantFrom(null, now - minute, nextMinute),
       iteration: fc.constantFrom('delayed', 'queued', 'active', 'finished', 'gone'),
+      cursor: fc.constant(null),
+      claims: fc.boolean(),
+      edited: fc.boolean(),
     }),
   );
   const someIds = fc.constantFrom(...ids(12));
@@ -403,7 +408,7 @@ describe('a plan that has been applied', () => {
       stored.delete(id);
       if (change.kind === 'remove') continue;
       stored.set(id, { ...change.wanted, owner: ownerOf(app), release: '2.0.0' });
-      if (change.after !== null) chains.set(id, { next: change.after, iteration: 'delayed' });
+      if (change.after !== null) chains.set(id, chain(change.after, 'delayed'));
     }
     for (const id of refused?.ids ?? []) stored.set(id, { ...(stored.get(id) as Stored), held: true });
     return { stored, chains };

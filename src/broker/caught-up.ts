@@ -1,0 +1,35 @@
+import type { JobsOptions } from 'bullmq';
+import { type Claim, type LedgerOf, markAdded } from './ledger.js';
+import type { Broker } from './queues.js';
+import { caughtUpId } from './repeat.js';
+
+/** What every run of a schedule gets. */
+export interface Template {
+  readonly payload: unknown;
+  readonly options: JobsOptions;
+}
+
+/**
+ * Adds the runs of ticks that BullMQ's own chain has left behind, oldest first. Their claims are open already, so
+ * whoever finds one without its run may call this once more: BullMQ adds an id only once.
+ */
+export async function addCaughtUp(
+  broker: Broker,
+  of: LedgerOf,
+  { payload, options }: Template,
+  ticks: readonly number[],
+  claimedAt: number,
+): Promise<void> {
+  if (ticks.length === 0) return;
+  const runs = ticks.map((tick) => ({
+    name: of.job,
+    data: payload,
+    opts: { ...options, jobId: caughtUpId(of.schedule, tick) },
+  }));
+  await broker.queue(of.job).addBulk(runs);
+  const claims = ticks.map((tick): [string, Claim] => [
+    caughtUpId(of.schedule, tick),
+    { tick, claimedAt, state: 'pending' },
+  ]);
+  await markAdded(broker, of, claims);
+}

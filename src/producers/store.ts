@@ -1,0 +1,63 @@
+import type { Broker } from '../broker/queues.js';
+import { createScript } from '../broker/scripts.js';
+import type { Stored } from './plan.js';
+
+export type Entry = Omit<Stored, 'id'>;
+
+/** What the store holds of every schedule, and the ids whose entry makes no sense to this release. */
+export async function readStore(broker: Broker): Promise<{ stored: Map<string, Stored>; unreadable: Set<string> }> {
+  const stored = new Map<string, Stored>();
+  const unreadable = new Set<string>();
+  for (const [id, text] of Object.entries(await broker.client.hgetall(broker.keys.schedules))) {
+    const entry = readEntry(text);
+    if (entry) stored.set(id, Object.assign(entry, { id }));
+    else unreadable.add(id);
+  }
+  return { stored, unreadable };
+}
+
+/** One entry, or null where there is none that makes sense. */
+export async function readStored(broker: Broker, id: string): Promise<Stored | null> {
+  const text = await broker.client.hget(broker.keys.schedules, id);
+  const entry = text ? readEntry(text) : null;
+  return entry && Object.assign(entry, { id });
+}
+
+/**
+ * Writes an entry anew from what it is now, and once more where somebody else has written in between: a deploy and an
+ * operator meet here.
+ *
+ * @param change null leaves it as it is
+ * @param assumed what it holds, most likely; it saves a look where that is right
+ */
+export async function updateEntry(
+  broker: Broker,
+  id: string,
+  change: (entry: Entry | null) => Entry | null,
+  assumed?: null,
+): Promise<void> {
+  let text = assumed === null ? '' : ((await broker.client.hget(broker.keys.schedules, id)) ?? '');
+  for (;;) {
+    const entry = change(text ? readEntry(text) : null);
+    if (!entry) return;
+    const found = await swapScript(broker.client, [broker.keys.schedules], [id, text, JSON.stringify(entry)]);
+    if (found === null) return;
+    text = String(found);
+  }
+}
+
+function readEntry(text: string): Entry | null {
+  try {
+    const entry = JSON.parse(text) as Entry;
+    const { hash, owner, specification } = entry as Partial<Entry>;
+    const known = hash && owner && specification?.job && specification.timing?.kind && specification.policy?.misfire;
+    return known ? entry : null;
+  } catch {
+    return null;
+  }
+}
+
+const swapScript = createScript(`
+local found = redis.call('HGET', KEYS[1], ARGV[1]) or ''
+if found ~= ARGV[2] then return found end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])`);

@@ -1,0 +1,185 @@
+import type { Job, JobsOptions } from 'bullmq';
+import { addCaughtUp } from '../broker/caught-up.js';
+import {
+  type Accounted,
+  type AccountInput,
+  account,
+  begin,
+  type Cursor,
+  type LedgerOf,
+  pauseHolds,
+  settle,
+  start,
+} from '../broker/ledger.js';
+import type { Broker } from '../broker/queues.js';
+import { carrierOf, tickOf } from '../broker/repeat.js';
+import type { TickOutcome, TickRun } from '../broker/tick-entry.js';
+import type { Emit } from '../jobs/events.js';
+import { offsetOf } from '../jobs/schedule.js';
+import type { Outcome } from './outcome.js';
+
+/** The tick that a run is for, and since when. Times in ms since the epoch. */
+export interface ClaimedTick extends LedgerOf {
+  readonly time: number;
+  readonly due: number;
+  readonly claimedAt: number;
+}
+
+/** The tick to run, or why there is none. */
+export type TickClaim = { readonly tick: ClaimedTick } | { readonly nothing: string };
+
+/** What a worker has to do with ledgers: it claims a tick before it runs it, and says what became of it. */
+export function createTicks(broker: Broker, emit: Emit) {
+  const writes = new Set<Promise<void>>();
+
+  /** One call, nearly always: the ledger stands where BullMQ's chain says, unless ticks were missed. */
+  async function claim(job: Job, now: number): Promise<TickClaim> {
+    const named = tickOf(job);
+    if (!named) return { nothing: 'it is no tick' };
+    const { timing, policy } = carrierOf(job) ?? {};
+    const of = { job: job.queueName, schedule: named.schedule };
+    const claimed = (time: number, claimedAt: number): ClaimedTick => {
+      return { ...of, time, due: time + (timing ? offsetOf(timing) : 0), claimedAt };
+    };
+    // One that we added ourselves carries no timing: it has a claim, or nothing to do.
+    const carried = timing && policy ? { timing, policy } : null;
+    const found = await accountFrom({ ...of, ...(carried ?? nobodys) }, job, named.time, now);
+    switch (found.type) {
+      case 'accounted':
+        await addCaughtUp(broker, of, templateOf(job), found.toAdd, now);
+        tellLeft(of, found);
+        return found.own === null ? { nothing: reasonOf(found) } : { tick: claimed(found.own, now) };
+      case 'again':
+        return again(job, claimed(found.claim.tick || named.time, found.claim.claimedAt || now), found, now);
+      case 'closed':
+        return begun(job, claimed(found.tick, now));
+      case 'moved':
+        return { nothing: carried ? duplicateOf(named.time) : 'its scheduler was not made by Rondo' };
+      case 'none':
+        return { nothing: 'its schedule has no ledger' };
+    }
+  }
+
+  /** Accounts from where the ledger stands, once that is known: ticks may lie between it and the run's. */
+  async function accountFrom(
+    carried: LedgerOf & Pick<AccountInput, 'timing' | 'policy'>,
+    job: Job,
+    time: number,
+    now: number,
+  ): Promise<Accounted> {
+    const run = { id: String(job.id), time };
+    let cursor: AccountInput['cursor'] = { next: carried.timing === nobodys.timing ? noTick : time, pause: null };
+    for (;;) {
+      const found = await account(broker, { ...carried, rule: broker.ruleOf(carried.schedule), now, cursor, run });
+      if (carried.timing === nobodys.timing) return found;
+      if (found.type === 'none') await begin(broker, carried, time - 1, time);
+      else if (found.type !== 'moved' || !mayBeNext(time, found.cursor.next)) return found;
+      else cursor = found.cursor;
+    }
+  }
+
+  /** Another attempt goes on; one that was caught up, and waited until now, begins, unless its schedule is paused. */
+  async function again(
+    job: Job,
+    tick: ClaimedTick,
+    { claim: { state }, pause }: Extract<Accounted, { type: 'again' }>,
+    now: number,
+  ): Promise<TickClaim> {
+    if (state === 'running') return { tick };
+    if (!pauseHolds(pause, now)) return begun(job, tick);
+    await settle(broker, tick, entryOf(tick, String(job.id), 'paused', 0));
+    return { nothing: 'the schedule is paused' };
+  }
+
+  async function begun(job: Job, tick: ClaimedTick): Promise<TickClaim> {
+    await start(broker, tick, entryOf(tick, String(job.id), 'running', job.attemptsMade));
+    return { tick };
+  }
+
+  function tellLeft({ job, schedule }: LedgerOf, { left, toAdd }: Extract<Accounted, { type: 'accounted' }>): void {
+    for (const { time, to, count, outcome, reason = '' } of left) {
+      emit({ type: 'ticks.left', job, schedule, from: time, to, count, outcome, reason });
+    }
+    if (toAdd.length > 0) emit({ type: 'ticks.caught-up', job, schedule, ticks: toAdd });
+  }
+
+  return {
+    claim,
+    /**
+     * Writes what became of a tick, once BullMQ has accepted it. Nobody waits for it: what is lost with this process
+     * the producer finds.
+     */
+    settle(tick: ClaimedTick, run: SettledRun): void {
+      const { outcome, reason } = wordsOf(run.outcome);
+      const times = { started: run.startedAt, finished: run.startedAt + run.durationMs };
+      const entry = { ...entryOf(tick, run.id, outcome, run.attempts), ...times, ...(reason && { reason }) };
+      const write = settle(broker, tick, entry)
+        .catch(() => {})
+        .finally(() => writes.delete(write));
+      writes.add(write);
+    },
+    /** Resolves when all that was settled is written. */
+    async written(): Promise<void> {
+      await Promise.all(writes);
+    },
+  };
+}
+
+export type Ticks = ReturnType<typeof createTicks>;
+
+interface SettledRun {
+  readonly id: string;
+  readonly outcome: Outcome;
+  /** In ms since the epoch. */
+  readonly startedAt: number;
+  readonly durationMs: number;
+  readonly attempts: number;
+}
+
+function mayBeNext(time: number, next: Cursor['next']): boolean {
+  if (next === null) return false;
+  return typeof next === 'number' ? time >= next : time > next.after;
+}
+
+const duplicateOf = (time: number) => `a duplicate: ${new Date(time).toISOString()} has its entry already`;
+
+const noTick = -1;
+
+/** Of a run that no scheduler of ours has made. */
+const nobodys = {
+  timing: { kind: 'next' },
+  policy: { misfire: 'run-once', grace: Number.MAX_SAFE_INTEGER, maxCatchUp: 1 },
+} as const;
+
+function entryOf(tick: ClaimedTick, run: string, outcome: TickOutcome, attempts: number): TickRun {
+  const { time, due, claimedAt: claimed } = tick;
+  return { time, due, claimed, run, outcome, attempts };
+}
+
+function reasonOf({ left }: Extract<Accounted, { type: 'accounted' }>): string {
+  const last = left.at(-1);
+  return last?.outcome === 'paused' ? 'the schedule is paused' : `${last?.outcome}: ${last?.reason}`;
+}
+
+function wordsOf(outcome: Outcome): { outcome: TickOutcome; reason?: string } {
+  switch (outcome.type) {
+    case 'failed':
+      return { outcome: 'failed', reason: outcome.error.message };
+    case 'skipped':
+      return { outcome: 'skipped', reason: outcome.reason };
+    case 'timed-out':
+      return { outcome: 'timed-out' };
+    case 'succeeded':
+      return { outcome: 'succeeded' };
+    case 'interrupted':
+    case 'lock-lost':
+      return { outcome: 'running' };
+  }
+}
+
+/** The options that its scheduler gives every run, without what is this one's own. */
+function templateOf(job: Job): { payload: unknown; options: JobsOptions } {
+  const { attempts, backoff, priority, removeOnComplete, removeOnFail, keepLogs } = job.opts;
+  const options = { attempts, backoff, ...(priority && { priority }), removeOnComplete, removeOnFail, keepLogs };
+  return { payload: job.data, options };
+}
