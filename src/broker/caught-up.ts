@@ -1,5 +1,5 @@
 import type { JobsOptions } from 'bullmq';
-import { type Claim, type LedgerOf, markAdded } from './ledger.js';
+import { type LedgerOf, markAdded } from './ledger.js';
 import type { Broker } from './queues.js';
 import { caughtUpId } from './repeat.js';
 
@@ -18,7 +18,6 @@ export async function addCaughtUp(
   of: LedgerOf,
   { payload, options }: Template,
   ticks: readonly number[],
-  claimedAt: number,
 ): Promise<void> {
   if (ticks.length === 0) return;
   const runs = ticks.map((tick) => ({
@@ -27,9 +26,6 @@ export async function addCaughtUp(
     opts: { ...options, jobId: caughtUpId(of.schedule, tick) },
   }));
   await broker.queue(of.job).addBulk(runs);
-  const claims = ticks.map((tick): [string, Claim] => [
-    caughtUpId(of.schedule, tick),
-    { tick, claimedAt, state: 'pending' },
-  ]);
-  await markAdded(broker, of, claims);
+  const ids = ticks.map((tick) => caughtUpId(of.schedule, tick));
+  await markAdded(broker, of, ids);
 }

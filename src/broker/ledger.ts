@@ -62,6 +62,7 @@ export type Accounted =
 /** What is open: a run that executes, that waits to be taken, or that is still to be added. */
 export interface Claim {
   readonly tick: number;
+  readonly due: number;
   readonly claimedAt: number;
   readonly state: 'running' | 'waiting' | 'pending';
 }
@@ -105,11 +106,14 @@ export async function account(broker: Broker, input: AccountInput): Promise<Acco
       textOf(found.next),
       ledgerCap,
       textOf(own),
-      packClaim({ tick: own ?? 0, claimedAt: now, state: 'running' }),
+      packClaim({ tick: own ?? 0, due: (own ?? 0) + offset, claimedAt: now, state: 'running' }),
       merged.replaced,
       entries.length,
       ...entries.flatMap((entry) => [entry.time, packEntry(schedule, entry)]),
-      ...toAdd.flatMap((tick) => [caughtUpId(schedule, tick), packClaim({ tick, claimedAt: now, state: 'pending' })]),
+      ...toAdd.flatMap((tick) => [
+        caughtUpId(schedule, tick),
+        packClaim({ tick, due: tick + offset, claimedAt: now, state: 'pending' }),
+      ]),
     ],
   )) as [string, ...(string | null)[]];
   switch (answer[0]) {
@@ -133,7 +137,7 @@ export async function begin(broker: Broker, of: LedgerOf, at: number, next: numb
 
 /** A run of a tick starts, that has its entry already: one that was caught up, or that is run once more. */
 export async function start(broker: Broker, of: LedgerOf, entry: TickRun): Promise<void> {
-  const claim = packClaim({ tick: entry.time, claimedAt: entry.claimed, state: 'running' });
+  const claim = packClaim({ tick: entry.time, due: entry.due, claimedAt: entry.claimed, state: 'running' });
   await write(broker, of, entry, claim);
 }
 
@@ -142,16 +146,9 @@ export async function settle(broker: Broker, of: LedgerOf, entry: TickRun): Prom
   await write(broker, of, entry, '');
 }
 
-/** The run of a claim has been added to its queue. */
-export async function markAdded(
-  broker: Broker,
-  of: LedgerOf,
-  runs: readonly [id: string, claim: Claim][],
-): Promise<void> {
-  const { claims } = ledgerKeys(broker, of);
-  for (const [id, claim] of runs) {
-    await markScript(broker.client, [claims], [id, packClaim(claim), packClaim({ ...claim, state: 'waiting' })]);
-  }
+/** The runs of these claims have been added to their queue. */
+export async function markAdded(broker: Broker, of: LedgerOf, runs: readonly string[]): Promise<void> {
+  await markScript(broker.client, [ledgerKeys(broker, of).claims], runs);
 }
 
 export async function readCursor(broker: Broker, of: LedgerOf): Promise<Cursor | null> {
@@ -333,14 +330,14 @@ function pauseIn(text: string | null | undefined): Pause | null {
   return { since: Number(since), until: until ? Number(until) : null };
 }
 
-function packClaim({ tick, claimedAt, state }: Claim): string {
-  return `${tick} ${claimedAt} ${state}`;
+function packClaim({ tick, due, claimedAt, state }: Claim): string {
+  return `${tick} ${due} ${claimedAt} ${state}`;
 }
 
 function unpackClaim(text: string): Claim {
-  const [tick, claimedAt, state] = text.split(' ');
+  const [tick, due, claimedAt, state] = text.split(' ');
   const known = state === 'pending' || state === 'waiting' ? state : 'running';
-  return { tick: Number(tick), claimedAt: Number(claimedAt), state: known };
+  return { tick: Number(tick), due: Number(due), claimedAt: Number(claimedAt), state: known };
 }
 
 /** A cursor that makes no sense, since a hand has been at it, is none. */
@@ -409,7 +406,10 @@ redis.call('ZADD', ticks, ARGV[2], ARGV[3])
 trim(cursor, ticks, ARGV[5])`);
 
 const markScript = createScript(`
-if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end`);
+for _, run in ipairs(ARGV) do
+  local claim, pending = string.gsub(redis.call('HGET', KEYS[1], run) or '', ' pending$', ' waiting')
+  if pending == 1 then redis.call('HSET', KEYS[1], run, claim) end
+end`);
 
 const pauseScript = createScript(`
 if redis.call('HEXISTS', KEYS[1], 'at') == 1 then redis.call('HSET', KEYS[1], 'pause', ARGV[1]) end`);

@@ -13,7 +13,7 @@ import {
 } from '../broker/ledger.js';
 import type { Broker } from '../broker/queues.js';
 import { iterationId } from '../broker/repeat.js';
-import { isRange, type TickOutcome } from '../broker/tick-entry.js';
+import { isRange, type TickOutcome, type TickRun } from '../broker/tick-entry.js';
 import { RondoError } from '../errors.js';
 import type { Emit } from '../jobs/events.js';
 import { nextTick, offsetOf } from '../jobs/schedule.js';
@@ -83,7 +83,7 @@ interface AccountFor extends LedgerOf {
 
 /** Accounts for all that is due now, adds the runs that are to be caught up, and says what was left. */
 export async function accountFor(broker: Broker, input: AccountFor, emit: Emit): Promise<void> {
-  const { job, schedule, specification, now } = input;
+  const { job, schedule, specification } = input;
   const { timing, policy } = specification;
   let { cursor } = input;
   for (;;) {
@@ -93,7 +93,7 @@ export async function accountFor(broker: Broker, input: AccountFor, emit: Emit):
       continue;
     }
     if (found.type !== 'accounted') return;
-    await addCaughtUp(broker, input, specification, found.toAdd, now);
+    await addCaughtUp(broker, input, specification, found.toAdd);
     for (const { time, to, count, outcome, reason = '' } of found.left) {
       emit({ type: 'ticks.left', job, schedule, from: time, to, count, outcome, reason });
     }
@@ -145,17 +145,27 @@ async function isAlive(broker: Broker, of: LedgerOf, { next }: Cursor, { timing 
 
 async function closeClaims(broker: Broker, of: LedgerOf, specification: Specification, now: number): Promise<void> {
   for (const [id, claim] of await readClaims(broker, of)) {
-    if (Number.isNaN(claim.tick)) throw new RondoError('ledger-unreadable', `the claim of ${id}`);
-    if (now - claim.claimedAt < patienceMs) continue;
-    const state = await broker.queue(of.job).getJobState(id);
-    if (state === 'completed' || state === 'failed') {
-      const job = await broker.queue(of.job).getJob(id);
-      if (job) await settle(broker, of, entryOf(id, claim, specification, endOf(job, state)));
-    } else if (state === 'unknown' && claim.state === 'pending') {
-      await addCaughtUp(broker, of, specification, [claim.tick], claim.claimedAt);
-    } else if (state === 'unknown') {
-      await settle(broker, of, entryOf(id, claim, specification, goneAs(claim)));
-    }
+    if (Number.isNaN(claim.claimedAt)) throw new RondoError('ledger-unreadable', `the claim of ${id}`);
+    if (now - claim.claimedAt >= patienceMs) await closeClaim(broker, of, specification, id, claim);
+  }
+}
+
+async function closeClaim(
+  broker: Broker,
+  of: LedgerOf,
+  specification: Specification,
+  id: string,
+  claim: Claim,
+): Promise<void> {
+  const queue = broker.queue(of.job);
+  const state = await queue.getJobState(id);
+  if (state === 'completed' || state === 'failed') {
+    const job = await queue.getJob(id);
+    if (job) await settle(broker, of, entryOf(id, claim, endOf(job, state)));
+  } else if (state === 'unknown' && claim.state === 'pending') {
+    await addCaughtUp(broker, of, specification, [claim.tick]);
+  } else if (state === 'unknown') {
+    await settle(broker, of, entryOf(id, claim, goneAs(claim)));
   }
 }
 
@@ -167,8 +177,8 @@ interface End {
   readonly attempts: number;
 }
 
-function entryOf(run: string, { tick, claimedAt }: Claim, { timing }: Specification, end: End) {
-  return { time: tick, due: tick + offsetOf(timing), claimed: claimedAt, run, ...end };
+function entryOf(run: string, { tick, due, claimedAt }: Claim, end: End): TickRun {
+  return { time: tick, due, claimed: claimedAt, run, ...end };
 }
 
 function endOf(job: Job, state: 'completed' | 'failed'): End {

@@ -15,7 +15,7 @@ import type { Broker } from '../broker/queues.js';
 import { carrierOf, tickOf } from '../broker/repeat.js';
 import type { TickOutcome, TickRun } from '../broker/tick-entry.js';
 import type { Emit } from '../jobs/events.js';
-import { offsetOf } from '../jobs/schedule.js';
+import { offsetOf, type Timing } from '../jobs/schedule.js';
 import type { Outcome } from './outcome.js';
 
 /** The tick that a run is for, and since when. Times in ms since the epoch. */
@@ -36,25 +36,22 @@ export function createTicks(broker: Broker, emit: Emit) {
   async function claim(job: Job, now: number): Promise<TickClaim> {
     const named = tickOf(job);
     if (!named) return { nothing: 'it is no tick' };
-    const { timing, policy } = carrierOf(job) ?? {};
     const of = { job: job.queueName, schedule: named.schedule };
-    const claimed = (time: number, claimedAt: number): ClaimedTick => {
-      return { ...of, time, due: time + (timing ? offsetOf(timing) : 0), claimedAt };
-    };
     // One that we added ourselves carries no timing: it has a claim, or nothing to do.
-    const carried = timing && policy ? { timing, policy } : null;
-    const found = await accountFrom({ ...of, ...(carried ?? nobodys) }, job, named.time, now);
+    const { timing = null, policy = null } = carrierOf(job) ?? {};
+    const carried = timing && policy ? { timing, policy } : nobodys;
+    const found = await accountFrom({ ...of, ...carried }, job, named.time, now);
     switch (found.type) {
       case 'accounted':
-        await addCaughtUp(broker, of, templateOf(job), found.toAdd, now);
+        await addCaughtUp(broker, of, templateOf(job), found.toAdd);
         tellLeft(of, found);
-        return found.own === null ? { nothing: reasonOf(found) } : { tick: claimed(found.own, now) };
+        return found.own === null ? { nothing: reasonOf(found) } : { tick: tickAt(of, found.own, carried.timing, now) };
       case 'again':
-        return again(job, claimed(found.claim.tick || named.time, found.claim.claimedAt || now), found, now);
+        return again(job, { ...of, ...found.claim, time: found.claim.tick }, found, now);
       case 'closed':
-        return begun(job, claimed(found.tick, now));
+        return begun(job, tickAt(of, found.tick, carried.timing, now));
       case 'moved':
-        return { nothing: carried ? duplicateOf(named.time) : 'its scheduler was not made by Rondo' };
+        return { nothing: carried === nobodys ? 'its scheduler was not made by Rondo' : duplicateOf(named.time) };
       case 'none':
         return { nothing: 'its schedule has no ledger' };
     }
@@ -150,6 +147,10 @@ const nobodys = {
   timing: { kind: 'next' },
   policy: { misfire: 'run-once', grace: Number.MAX_SAFE_INTEGER, maxCatchUp: 1 },
 } as const;
+
+function tickAt(of: LedgerOf, time: number, timing: Timing, claimedAt: number): ClaimedTick {
+  return { ...of, time, due: time + offsetOf(timing), claimedAt };
+}
 
 function entryOf(tick: ClaimedTick, run: string, outcome: TickOutcome, attempts: number): TickRun {
   const { time, due, claimedAt: claimed } = tick;
