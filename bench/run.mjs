@@ -5,8 +5,9 @@ import { execute } from './execute.mjs';
 import { processes } from './processes.mjs';
 import { reconcile } from './reconcile.mjs';
 import { startServer } from './server.mjs';
+import { ticks } from './ticks.mjs';
 
-const benchmarks = { execute, enqueue, reconcile, processes };
+const benchmarks = { execute, enqueue, reconcile, ticks, processes };
 const named = process.argv.slice(2);
 const unknown = named.filter((name) => !(name in benchmarks));
 if (unknown.length > 0) {

@@ -1,19 +1,31 @@
 import type { Job, RepeatOptions, RepeatStrategy } from 'bullmq';
 import { formatDuration } from '../duration.js';
 import type { Emit } from '../jobs/events.js';
-import type { MisfirePolicy } from '../jobs/misfire.js';
+import { defaultPolicy, type MisfirePolicy } from '../jobs/misfire.js';
 import { type NextTick, nextTick, offsetOf, type Timing } from '../jobs/schedule.js';
 
-/** What every iteration of one of our schedulers carries in its `repeat` options. */
+/**
+ * What every iteration of one of our schedulers carries in its `repeat` options. It is stored twice for each schedule,
+ * so what is as always is left out.
+ */
 export interface RepeatCarrier extends RepeatOptions {
-  readonly schedule: string;
   readonly timing: Timing;
-  readonly policy: MisfirePolicy;
+  /** The default, unless told. */
+  readonly policy?: MisfirePolicy;
+  /** Told where code computes the times. */
+  readonly schedule?: string;
 }
 
 /** The pattern is for people alone, as Bull Board shows it; the times come from `timing`. */
 export function repeatOptions(schedule: string, timing: Timing, policy: MisfirePolicy): RepeatCarrier {
-  return { pattern: patternOf(timing), schedule, timing, policy };
+  const { misfire, grace, maxCatchUp } = defaultPolicy;
+  const usual = policy.misfire === misfire && policy.grace === grace && policy.maxCatchUp === maxCatchUp;
+  return {
+    pattern: patternOf(timing),
+    timing,
+    ...(!usual && { policy }),
+    ...(timing.kind === 'next' && { schedule }),
+  };
 }
 
 /**
@@ -27,7 +39,7 @@ export function createRepeatStrategy(ruleOf: (schedule: string) => NextTick | un
   // BullMQ's type says number, its own strategy answers undefined where nothing follows.
   return ((after: number, options: RepeatOptions) => {
     const { schedule, timing } = options as RepeatCarrier;
-    const rule = ruleOf(schedule);
+    const rule = schedule === undefined ? undefined : ruleOf(schedule);
     try {
       if (!timing) throw new Error('its scheduler was not made by Rondo');
       if (timing.kind === 'next' && !rule) throw new Error('this release does not know its next()');

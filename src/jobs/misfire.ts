@@ -12,6 +12,9 @@ export interface MisfirePolicy {
 export const misfires = ['run-once', 'run-all', 'skip'] as const;
 export type Misfire = (typeof misfires)[number];
 
+/** What a schedule gets that says nothing else. */
+export const defaultPolicy: MisfirePolicy = { misfire: 'run-once', grace: 60_000, maxCatchUp: 100 };
+
 /** What is to run of the ticks found due, oldest first, and what becomes of those before them. */
 export interface Verdict {
   readonly run: readonly number[];

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { duration } from '../duration.js';
 import type { Problem } from '../errors.js';
 import { problemsOf, show } from '../problems.js';
-import { misfires } from './misfire.js';
+import { defaultPolicy, misfires } from './misfire.js';
 import { type NextTick, nextTick, parseCron, spreadOffset, type Timing } from './schedule.js';
 
 /** What a job gets unless its definition says otherwise. Durations in ms. */
@@ -12,9 +12,7 @@ const defaults = {
   timeout: 30_000,
   concurrency: 5,
   timezone: 'UTC',
-  misfire: 'run-once',
-  grace: 60_000,
-  maxCatchUp: 100,
+  ...defaultPolicy,
   retention: {
     completed: { age: 86_400_000, count: 1_000 },
     failed: { age: 14 * 86_400_000, count: 5_000 },

@@ -14,15 +14,23 @@ export function createLogger(level: string, destination?: DestinationStream): Lo
 }
 
 /**
- * Writes each event as a line named after it. Of runs that succeed, a hundred a second are told one by one; beyond
- * that a line says how many more there were, so that `info` can be left on under load.
+ * Writes each event as a line named after it. Of runs that succeed, and of requests that are answered well, a hundred
+ * a second are told one by one; beyond that a line says how many more there were, so that `info` can be left on under
+ * load.
  */
 export function logEvents(logger: Logger): (event: RondoEvent) => void {
   const successes = createRate(100, (more) =>
     logger.info({ event: 'runs.summary', succeeded: more }, `${more} more runs succeeded within a second`),
   );
+  const answers = createRate(100, (more) =>
+    logger.info({ event: 'http.summary', answered: more }, `${more} more requests were answered within a second`),
+  );
+  const isOneOfMany = (event: RondoEvent): boolean => {
+    if (event.type === 'run.succeeded') return !successes.admit();
+    return event.type === 'http.answered' && event.status < 400 && !answers.admit();
+  };
   return (event) => {
-    const level = event.type === 'run.succeeded' && !successes.admit() ? 'debug' : levelOf(event);
+    const level = isOneOfMany(event) ? 'debug' : levelOf(event);
     if (!logger.isLevelEnabled(level)) return;
     if (event.type === 'run.logged') {
       const { type, level: _level, facts, message, ...run } = event;

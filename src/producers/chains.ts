@@ -67,7 +67,7 @@ const sealLua = `
 local function seal(scheduler)
   local fields = redis.call('HMGET', scheduler, 'name', 'pattern', 'every', 'tz', 'data', 'opts', 'limit', 'startDate', 'endDate')
   for i = 1, 9 do fields[i] = fields[i] or '' end
-  return redis.sha1hex(table.concat(fields, '|'))
+  return string.sub(redis.sha1hex(table.concat(fields, '|')), 1, 12)
 end
 `;
 

@@ -15,6 +15,7 @@ import type { Broker } from '../broker/queues.js';
 import { carrierOf, tickOf } from '../broker/repeat.js';
 import type { TickOutcome, TickRun } from '../broker/tick-entry.js';
 import type { Emit } from '../jobs/events.js';
+import { defaultPolicy } from '../jobs/misfire.js';
 import { offsetOf, type Timing } from '../jobs/schedule.js';
 import type { Outcome } from './outcome.js';
 
@@ -38,8 +39,8 @@ export function createTicks(broker: Broker, emit: Emit) {
     if (!named) return { nothing: 'it is no tick' };
     const of = { job: job.queueName, schedule: named.schedule };
     // One that we added ourselves carries no timing: it has a claim, or nothing to do.
-    const { timing = null, policy = null } = carrierOf(job) ?? {};
-    const carried = timing && policy ? { timing, policy } : nobodys;
+    const { timing, policy = defaultPolicy } = carrierOf(job) ?? {};
+    const carried = timing ? { timing, policy } : nobodys;
     const found = await accountFrom({ ...of, ...carried }, job, named.time, now);
     switch (found.type) {
       case 'accounted':
