@@ -28,6 +28,12 @@ export interface Config {
   };
   /** Of the jobs that come with Rondo. */
   readonly catalog: { readonly httpRequest: { readonly allow: readonly string[] } };
+  /** What the environment says of jobs, over what their code does. */
+  readonly switches: {
+    readonly disabled: readonly string[];
+    /** Job names to runs at once in one worker process; `*` for all that are not named. */
+    readonly concurrency: ReadonlyMap<string, number>;
+  };
   /** What is allowed and yet worth a word, in sentences. */
   readonly warnings: readonly string[];
 }
@@ -43,13 +49,27 @@ export interface ApiKey {
   readonly scopes: readonly Scope[];
 }
 
+interface RedisNode {
+  readonly host: string;
+  readonly port: number;
+}
+
 /** How to reach Redis. `shown` is the address without its password, for logs and errors. */
 export type RedisSettings =
   | { readonly kind: 'embedded'; readonly shown: string }
   | { readonly kind: 'single'; readonly url: string; readonly shown: string }
   | {
+      /** Sentinels that know which server is the master of a name. Credentials are the master's. */
+      readonly kind: 'sentinel';
+      readonly nodes: readonly RedisNode[];
+      readonly name: string;
+      readonly username?: string;
+      readonly password?: string;
+      readonly shown: string;
+    }
+  | {
       readonly kind: 'cluster';
-      readonly nodes: readonly { readonly host: string; readonly port: number }[];
+      readonly nodes: readonly RedisNode[];
       readonly username?: string;
       readonly password?: string;
       readonly shown: string;
@@ -87,6 +107,7 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
     shutdownGrace: data.SHUTDOWN_GRACE,
     http: { host: data.HOST, port: data.PORT, keys: data.RONDO_API_KEYS },
     catalog: { httpRequest: { allow: data.HTTP_REQUEST_ALLOW } },
+    switches: { disabled: data.RONDO_DISABLED_JOBS, concurrency: data.RONDO_CONCURRENCY },
     warnings: [
       ...unknown.map((key) => `${key} is no setting of this release and is ignored`),
       ...(data.RONDO_APP || owner.named
@@ -109,6 +130,8 @@ const settings = z.object({
   RONDO_JOBS: z.string().optional(),
   RONDO_APP: z.string().regex(plainName, { error: plainNameExpected }).optional(),
   RONDO_RELEASE: z.string().regex(plainName, { error: plainNameExpected }).optional(),
+  RONDO_DISABLED_JOBS: z.string().default('').transform(commaSeparated),
+  RONDO_CONCURRENCY: z.string().default('').transform(readConcurrency),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
   SHUTDOWN_GRACE: z
     .string()
@@ -125,7 +148,7 @@ const settings = z.object({
   HTTP_REQUEST_ALLOW: z
     .string()
     .default('')
-    .transform((text) => text.split(',').flatMap((entry) => entry.trim().toLowerCase() || []))
+    .transform((text) => commaSeparated(text.toLowerCase()))
     .pipe(
       z.array(z.string().refine(isHostOrNetwork, { error: 'a host, an address or a network such as 10.1.0.0/16' })),
     ),
@@ -133,12 +156,31 @@ const settings = z.object({
   RONDO_API_KEYS_FILE: z.string().optional(),
 });
 
+function commaSeparated(text: string): string[] {
+  return text.split(',').flatMap((entry) => entry.trim() || []);
+}
+
+function readConcurrency(text: string, context: z.RefinementCtx): Map<string, number> {
+  const given = new Map<string, number>();
+  for (const entry of commaSeparated(text)) {
+    const [, job = '', count = ''] = /^([a-z0-9-]+|\*)=(\d{1,5})$/.exec(entry) ?? [];
+    if (Number(count) < 1 || Number(count) > 10_000 || given.has(job)) {
+      context.addIssue({
+        code: 'custom',
+        message: 'job=count pairs such as "send-email=10,*=5", counts from 1 to 10000',
+      });
+    }
+    given.set(job, Number(count));
+  }
+  return given;
+}
+
 function isOurs(key: string): boolean {
   return key in settings.shape || key.startsWith('RONDO_');
 }
 
 const redisUrlExpected =
-  'redis://[[user]:password@]host[:6379][/database], rediss://… for TLS, or redis+cluster://[[user]:password@]host:port,host:port; a % in a password is written %25';
+  'redis://[[user]:password@]host[:6379][/database], rediss://… for TLS, redis+sentinel://[[user]:password@]host:port,host:port/name, or redis+cluster://[[user]:password@]host:port,host:port; a % in a password is written %25';
 
 function readRedisUrl(text: string, context: z.RefinementCtx): RedisSettings {
   if (text === '') return { kind: 'embedded', shown: 'the embedded server' };
@@ -155,21 +197,23 @@ function readSingle(text: string): RedisSettings | null {
 }
 
 function readCluster(text: string): RedisSettings | null {
-  const match = /^redis\+cluster:\/\/(?:([^:@/]*):([^@/]*)@)?([^@/]+)\/?$/.exec(text);
+  const match = /^redis\+(cluster|sentinel):\/\/(?:([^:@/]*):([^@/]*)@)?([^@/]+)(?:\/([\w.-]*))?$/.exec(text);
   if (!match) return null;
-  const [, username, password, hosts = ''] = match;
+  const [, kind, username, password, hosts = '', name = ''] = match;
   const nodes = hosts.split(',').map((address) => {
-    const [, host = '', port = '6379'] = /^([\w.-]+)(?::(\d{1,5}))?$/.exec(address) ?? [];
+    const [, host = '', port = kind === 'sentinel' ? '26379' : '6379'] =
+      /^([\w.-]+)(?::(\d{1,5}))?$/.exec(address) ?? [];
     return { host, port: Number(port) };
   });
   if (nodes.some(({ host, port }) => !host || port < 1 || port > 65_535)) return null;
-  return {
-    kind: 'cluster',
+  const rest = {
     nodes,
     ...(username && { username: decodeURIComponent(username) }),
     ...(password && { password: decodeURIComponent(password) }),
     shown: withoutPassword(text),
   };
+  if (kind === 'cluster') return name ? null : { kind, ...rest };
+  return name ? { kind: 'sentinel', name, ...rest } : null;
 }
 
 function isHostOrNetwork(entry: string): boolean {

@@ -38,7 +38,7 @@ export async function runService(config: Config, roles: readonly Role[], only?: 
   try {
     // First, and last to stop: a jobs module may leave timers and listeners of its own behind.
     await parts.start(containStrayErrors(emit, crash.report));
-    const registry = await loadRegistry(config.jobsModule, config.catalog);
+    const registry = await loadRegistry(config.jobsModule, config.catalog, config.switches);
     const redis = await reachable(config.redis, parts, (error) => {
       graceMs = 0; // nothing is left that would keep what still runs
       crash.report(error);
@@ -54,6 +54,7 @@ export async function runService(config: Config, roles: readonly Role[], only?: 
       { app: config.app, release: config.release },
       `${roles.join(' and ')} started, with Redis at ${redis.shown}`,
     );
+    crash.isRunning();
     await Promise.race([signal, crash.happened]);
     logger.info(`stopping: what runs may go on for ${formatDuration(graceMs)}`);
   } catch (error) {
@@ -132,20 +133,25 @@ type Crash = ReturnType<typeof createCrash>;
 /** The process ends with the first error that it is told of, which no later one hides. */
 function createCrash(emit: Emit) {
   let first: { readonly error: unknown } | null = null;
+  let running = false;
   let tell = () => {};
   const happened = new Promise<void>((resolve) => {
     tell = resolve;
   });
   return {
     happened,
+    isRunning(): void {
+      running = true;
+    },
     report(error: unknown): void {
       if (first) {
         emit({ type: 'process.stop-failed', error });
         return;
       }
       first = { error };
-      // The command line ends with this error on standard error: on a terminal it would be read twice.
-      if (!process.stdout.isTTY) emit(crashed(error));
+      // The command line says it on standard error. Who reads the log later wants it there too; who waits for the
+      // start, or sits at the terminal, would read it twice.
+      if (running && !process.stdout.isTTY) emit(crashed(error));
       tell();
     },
     rethrow(): void {

@@ -55,18 +55,30 @@ const profiles: Record<Profile, RedisOptions> = {
 };
 
 function open(settings: ReachableRedis, profile: Profile): RedisClient {
+  const retryStrategy = (times: number) => Math.min(50 * 2 ** Math.min(times, 6), 2_000);
   const options: RedisOptions = {
     ...profiles[profile],
     connectTimeout: connectTimeoutMs,
-    retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 6), 2_000),
+    retryStrategy,
     reconnectOnError: () => false,
   };
   if (settings.kind === 'single') return new Redis(settings.url, options);
   const { username, password } = settings;
+  if (settings.kind === 'sentinel') {
+    return new Redis({
+      ...options,
+      sentinels: [...settings.nodes],
+      name: settings.name,
+      ...(username && { username }),
+      ...(password && { password }),
+      sentinelRetryStrategy: retryStrategy,
+      failoverDetector: true,
+    });
+  }
   return new Cluster([...settings.nodes], {
     redisOptions: { ...options, username, password },
     enableOfflineQueue: true,
-    clusterRetryStrategy: options.retryStrategy,
+    clusterRetryStrategy: retryStrategy,
     slotsRefreshTimeout: connectTimeoutMs,
   });
 }
@@ -96,7 +108,7 @@ function isAbsence(error: Error): boolean {
   const { code = '' } = error as { code?: string };
   return (
     ['ECONNREFUSED', 'ECONNRESET', 'ETIMEDOUT', 'ENOTFOUND', 'EAI_AGAIN', 'EPIPE'].includes(code) ||
-    /LOADING/.test(error.message)
+    /LOADING|sentinels are unreachable/.test(error.message)
   );
 }
 

@@ -13,7 +13,7 @@ export interface Session {
 /** For commands that need no Redis. */
 export async function withJobs<Result>(work: (session: Session) => Promise<Result> | Result): Promise<Result> {
   const config = loadConfig();
-  return work({ config, registry: await loadRegistry(config.jobsModule, config.catalog) });
+  return work({ config, registry: await loadRegistry(config.jobsModule, config.catalog, config.switches) });
 }
 
 /** For commands that do: connects, and leaves nothing open behind. */

@@ -1,6 +1,6 @@
 import { pathToFileURL } from 'node:url';
 import { RondoError } from '../errors.js';
-import { show } from '../problems.js';
+import { nearest, show } from '../problems.js';
 import { heartbeat } from './catalog/heartbeat.js';
 import { type HttpRequestSettings, httpRequest } from './catalog/http-request.js';
 import { memoryReport } from './catalog/memory-report.js';
@@ -10,6 +10,13 @@ import { createRegistry, type Registry } from './registry.js';
 
 export interface CatalogSettings {
   readonly httpRequest: HttpRequestSettings;
+}
+
+/** What is said of jobs outside their code. */
+export interface JobSwitches {
+  readonly disabled: readonly string[];
+  /** Job names to runs at once in one worker process; `*` for all that are not named. */
+  readonly concurrency: ReadonlyMap<string, number>;
 }
 
 /** The jobs that come with Rondo. */
@@ -23,10 +30,33 @@ const catalog = (settings: CatalogSettings): readonly JobDefinition[] => [
  * The jobs of this process: those of the user's own module, in place of the catalog.
  *
  * @param path of the module, absolute; null where there is none
- * @throws RondoError `jobs-module` or `jobs-invalid`
+ * @throws RondoError `jobs-module`, `jobs-invalid`, or `config-invalid` where a switch names no job
  */
-export async function loadRegistry(path: string | null, settings: CatalogSettings): Promise<Registry> {
-  return createRegistry(path ? await loadJobs(path) : catalog(settings));
+export async function loadRegistry(
+  path: string | null,
+  settings: CatalogSettings,
+  switches: JobSwitches,
+): Promise<Registry> {
+  return createRegistry(switched(path ? await loadJobs(path) : catalog(settings), switches));
+}
+
+/** The jobs as the environment wants them. @throws RondoError `config-invalid` with names that no job has */
+function switched(jobs: readonly JobDefinition[], { disabled, concurrency }: JobSwitches): readonly JobDefinition[] {
+  const names = jobs.map(({ name }) => name);
+  const unknown = (where: string, given: Iterable<string>) =>
+    [...given]
+      .filter((name) => name !== '*' && !names.includes(name))
+      .map((name) => {
+        const near = nearest(name, names);
+        return { where, expected: `names of jobs${near ? ` (did you mean ${near}?)` : ''}`, got: show(name) };
+      });
+  const problems = [...unknown('RONDO_DISABLED_JOBS', disabled), ...unknown('RONDO_CONCURRENCY', concurrency.keys())];
+  if (problems.length > 0) throw new RondoError('config-invalid', '', { problems });
+  return jobs.map((job) => ({
+    ...job,
+    enabled: job.enabled && !disabled.includes(job.name),
+    concurrency: concurrency.get(job.name) ?? concurrency.get('*') ?? job.concurrency,
+  }));
 }
 
 /**

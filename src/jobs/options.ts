@@ -41,6 +41,12 @@ const nameSchema = z.string().regex(/^[a-z0-9][a-z0-9-]{0,63}$/, {
   error: 'a name of 1 to 64 small letters, digits and hyphens, not beginning with a hyphen',
 });
 
+/** A queue of one of these names would share its keys with the ledgers of its schedules. */
+const takenNames = ['cursor', 'ticks', 'claims', 'overlap'];
+const jobNameSchema = nameSchema.refine((name) => !takenNames.includes(name), {
+  error: `a name other than ${takenNames.join(', ')}`,
+});
+
 const schemaSchema = z.custom<z.ZodType>(isSchema, 'a zod schema');
 const functionSchema = z.custom<(...args: never[]) => unknown>((value) => typeof value === 'function', 'a function');
 const wholeNumber = (min: number, max: number) => z.int().min(min).max(max);
@@ -125,7 +131,7 @@ const retentionSchema = (kept: { age: number; count: number }) =>
     .prefault({});
 
 const jobSchema = z.strictObject({
-  name: nameSchema,
+  name: jobNameSchema,
   description: z.string().default(''),
   payload: schemaSchema.default(defaults.payload),
   schedules: z.array(scheduleSchema).default([]),

@@ -5,8 +5,8 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { z } from 'zod';
 import { defineJob } from '../../src/jobs/define-job.js';
 import { enqueue, findRun } from '../../src/producers/runs.js';
-import { startCluster } from '../support/cluster.js';
-import { type Fixture, fixture, freshPrefix } from '../support/harness.js';
+import { startCluster, startSentinels } from '../support/cluster.js';
+import { eventually, type Fixture, fixture, freshPrefix } from '../support/harness.js';
 import { freshFolder, writeJobs } from '../support/jobs-module.js';
 import { type ProgramOptions, runProgram, startProgram } from '../support/processes.js';
 import { findFreePort, hasRedisServer, startRedis } from '../support/servers.js';
@@ -47,6 +47,20 @@ describe.skipIf(!hasRedisServer())('a password', () => {
     expect(refused.message).not.toContain('secret');
     expect(Date.now() - startedAt).toBeLessThan(2_500); // not the whole time that an absent server is waited for
   });
+});
+
+describe.skipIf(!hasRedisServer())('a set with Sentinels', () => {
+  it('is worked with, and after its master is gone the one that took over is', async () => {
+    const { url, master, stop } = await startSentinels();
+    onTestFinished(stop);
+    const { events, work, produce } = await fixture([job], { url });
+    await work();
+    await produce();
+    await events.next('run.succeeded');
+    await master.kill('SIGKILL');
+    const killedAt = Date.now();
+    await eventually(() => events.of('run.succeeded').some(({ tick = 0 }) => tick > killedAt + 3_000), 60_000);
+  }, 90_000);
 });
 
 describe.skipIf(!hasRedisServer())('a database number', () => {

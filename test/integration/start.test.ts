@@ -367,7 +367,7 @@ describe('an exception that belongs to no run', () => {
 });
 
 describe('a part that does not start', () => {
-  it('ends the process with exit code 1, one message and a line in the log with its code', async () => {
+  it('ends the process with exit code 1 and one message with its code', async () => {
     const { prefix } = await fixture([]);
     const server = createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
@@ -377,10 +377,8 @@ describe('a part that does not start', () => {
     const program = startProgram(['api'], { env: { RONDO_PREFIX: prefix, PORT: String(port) } });
 
     expect(await program.exit).toEqual({ code: 1, signal: null });
-    const [line, ...others] = program.lines.filter(isEvent('process.crashed'));
-    expect(line).toMatchObject({ level: 50, code: 'port-unusable', reason: expect.stringContaining(String(port)) });
-    expect(others).toEqual([]);
-    expect(program.stderr()).toBe(`rondo: ${line?.reason} [port-unusable]\n`);
+    expect(program.lines.filter(isEvent('process.crashed'))).toEqual([]);
+    expect(program.stderr()).toMatch(new RegExp(`^rondo: .*${port}.* \\[port-unusable\\]\n$`));
     expect(program.lines.some(stopping)).toBe(false);
   });
 });

@@ -8,6 +8,8 @@ import { join } from 'node:path';
 export interface RedisOptions {
   /** Default: a free one on loopback. */
   port?: number;
+  /** Its file of settings: what a Sentinel cannot do without. */
+  file?: string;
   /** Further arguments of `redis-server`; they win over the ones given here. */
   args?: string[];
   /** Where it writes, kept afterwards. Default: a temporary folder of its own, removed by `stop`. */
@@ -89,7 +91,7 @@ async function launchOnFreePort(options: RedisOptions, dir: string, guard: Guard
   for (let attempt = 1; ; attempt += 1) {
     const port = options.port ?? (await findFreePort());
     try {
-      return { port, child: await launch(port, dir, options.args ?? [], guard) };
+      return { port, child: await launch(port, dir, options, guard) };
     } catch (error) {
       const lostRace = String(error).includes('Address already in use');
       if (options.port !== undefined || !lostRace || attempt === portAttempts) throw error;
@@ -106,11 +108,20 @@ export async function findFreePort(): Promise<number> {
   return port;
 }
 
-async function launch(port: number, dir: string, args: string[], guard: Guard): Promise<ChildProcess> {
+async function launch(
+  port: number,
+  dir: string,
+  { args = [], file }: RedisOptions,
+  guard: Guard,
+): Promise<ChildProcess> {
   const defaults = `--port ${port} --bind 127.0.0.1 --appendonly no --hz 100 --maxmemory-policy noeviction`;
-  const child = spawn('redis-server', [...defaults.split(' '), '--dir', dir, '--save', '', ...args], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  const child = spawn(
+    'redis-server',
+    [...(file ? [file] : []), ...defaults.split(' '), '--dir', dir, '--save', '', ...args],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
   guard.watch(child.pid);
   child.once('exit', () => guard.watch(undefined));
   try {
@@ -137,7 +148,7 @@ function saysReady(child: ChildProcess): Promise<void> {
     for (const stream of [child.stdout, child.stderr]) {
       stream?.setEncoding('utf8').on('data', (text: string) => {
         log = (log + text).split('\n').slice(-keptLogLines).join('\n');
-        if (!log.includes('Ready to accept connections')) return;
+        if (!/Ready to accept connections|Sentinel ID is/.test(log)) return;
         clearTimeout(timer);
         resolve();
       });
@@ -174,7 +185,7 @@ function handle(port: number, first: ChildProcess, dir: string, options: RedisOp
     },
     async restart() {
       await end(child);
-      child = await launch(port, dir, options.args ?? [], guard);
+      child = await launch(port, dir, options, guard);
     },
     async stop() {
       await end(child);

@@ -29,6 +29,7 @@ describe('the settings', () => {
       shutdownGrace: 25_000,
       http: { host: '127.0.0.1', port: 3000, keys: [] },
       catalog: { httpRequest: { allow: [] } },
+      switches: { disabled: [], concurrency: new Map() },
       warnings: [],
     });
   });
@@ -133,6 +134,20 @@ describe('REDIS_URL', () => {
     expect(loadConfig({ REDIS_URL: url }).redis).toMatchObject({ kind: 'single', url });
   });
 
+  test('reads the nodes, the name and the credentials of a set with Sentinels', () => {
+    expect(loadConfig({ REDIS_URL: 'redis+sentinel://user:p%40ss@h1:26380,h2/main' }).redis).toEqual({
+      kind: 'sentinel',
+      nodes: [
+        { host: 'h1', port: 26380 },
+        { host: 'h2', port: 26379 },
+      ],
+      name: 'main',
+      username: 'user',
+      password: 'p@ss',
+      shown: 'redis+sentinel://***@h1:26380,h2/main',
+    });
+  });
+
   test('reads the nodes and the credentials of a cluster', () => {
     expect(loadConfig({ REDIS_URL: 'redis+cluster://user:p%40ss@h1:7000,h2' }).redis).toEqual({
       kind: 'cluster',
@@ -198,7 +213,8 @@ describe('REDIS_URL', () => {
     'redis+cluster://user:hunter2@h1:port',
     'redis+cluster://user:hunter2%@h1:7000',
     'redis+cluster://h1:7000?password=hunter2',
-    'redis+sentinel://user:hunter2@h1:26379/main',
+    'redis+sentinel://user:hunter2@h1:26379',
+    'redis+sentinel://user:hunter2@h1:port/main',
     'REDIS://user:hunter2@host:port',
     'redis:/user:hunter2@host',
     'user:hunter2@host',
@@ -209,6 +225,24 @@ describe('REDIS_URL', () => {
     expect(error.problems).toHaveLength(2);
     expect(JSON.stringify([error.message, error.problems, error.stack, String(error.cause)])).not.toContain('hunter2');
   });
+});
+
+describe('the switches of jobs', () => {
+  test('are lists of names, and of names with a count', () => {
+    const { switches } = loadConfig({ RONDO_DISABLED_JOBS: 'a, b-2', RONDO_CONCURRENCY: 'send-email=10,*=5' });
+    expect(switches.disabled).toEqual(['a', 'b-2']);
+    expect([...switches.concurrency]).toEqual([
+      ['send-email', 10],
+      ['*', 5],
+    ]);
+  });
+
+  test.each(['a', 'a=0', 'a=-1', 'a=1.5', 'a=10001', 'a=1,a=2', '=5', 'A=5'])(
+    'refuse the concurrency %s, naming the setting',
+    (given) => {
+      expect(refused({ RONDO_CONCURRENCY: given }).problems).toMatchObject([{ where: 'RONDO_CONCURRENCY' }]);
+    },
+  );
 });
 
 describe('the app and its release', () => {
