@@ -3,7 +3,9 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { openSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { Queue } from 'bullmq';
 import express from 'express';
+import { Redis } from 'ioredis';
 import pino from 'pino';
 import { z } from 'zod';
 import { openBroker, runOptions } from '../dist/broker/queues.js';
@@ -34,7 +36,7 @@ console.log(side === 'bare' ? await startBare() : await startRondo());
 
 /** What one would write without Rondo: no key, no validation, no log; the same options for the run. */
 async function startBare() {
-  const queue = broker.queue(job.name);
+  const queue = new Queue(job.name, { connection: new Redis(url), prefix: 'bare' });
   const app = express();
   app.post('/v1/jobs/send-email/runs', express.json(), async (request, response) => {
     const { id } = await queue.add(job.name, request.body.payload, runOptions(job));

@@ -1,6 +1,7 @@
 // One measurement of bench/execute.mjs: prints the runs a second of one side.
 import { openSync } from 'node:fs';
 import { Worker } from 'bullmq';
+import { Redis } from 'ioredis';
 import pino from 'pino';
 import { openBroker, runOptions } from '../dist/broker/queues.js';
 import { defineJob } from '../dist/jobs/define-job.js';
@@ -43,7 +44,7 @@ process.exit(0);
 
 function startBare(count) {
   const worker = new Worker(job.name, async () => null, {
-    connection: broker.client,
+    connection: new Redis(url, { maxRetriesPerRequest: null }),
     prefix: broker.keys.queuePrefix(job.name),
     concurrency,
   });

@@ -1,8 +1,10 @@
 // One measurement of bench/ticks.mjs: prints, as JSON, what one side did with many schedules.
 import { openSync } from 'node:fs';
 import { Queue, Worker } from 'bullmq';
+import { Redis } from 'ioredis';
 import pino from 'pino';
 import { openBroker, runOptions } from '../dist/broker/queues.js';
+import { packEntry } from '../dist/broker/tick-entry.js';
 import { defineJob } from '../dist/jobs/define-job.js';
 import { createRegistry } from '../dist/jobs/registry.js';
 import { createLogger, logEvents } from '../dist/observability/logger.js';
@@ -33,7 +35,7 @@ const broker = await openBroker({
 });
 await broker.client.flushall();
 const sides = { rondo: { declare: declareRondo, work: workRondo }, bare: { declare: declareBare, work: workBare } };
-const measures = { drain, lateness, memory };
+const measures = { drain, lateness, memory, entry };
 console.log(JSON.stringify(await measures[what](sides[side])));
 process.exit(0);
 
@@ -79,6 +81,21 @@ async function memory({ declare }) {
   return { bytes: ((await usedMemory()) - before) / ids.length };
 }
 
+/** Bytes of Redis for an entry of a full ledger: ticks a minute apart that ran. */
+async function entry() {
+  const key = 'bench:entries';
+  for (let index = 0; index < 1_000; index++) {
+    const time = Date.UTC(2026, 10, 21) + index * 60_000;
+    const [claimed, started, finished] = [time + 7, time + 8, time + 8 + index];
+    const packed = packEntry('daily-digest', {
+      ...{ time, due: time, claimed, started, finished, attempts: 1, outcome: 'succeeded' },
+      run: `repeat:daily-digest:${time}`,
+    });
+    await broker.client.zadd(key, time, packed);
+  }
+  return { bytes: (await broker.client.memory('USAGE', key, 'SAMPLES', 0)) / 1_000 };
+}
+
 async function declareRondo() {
   const input = { app: 'bench', release: '1', wanted: wantedOf(registry), now: Date.now };
   const { failed } = await reconcile(broker, input, () => {});
@@ -88,7 +105,7 @@ async function declareRondo() {
 
 /** Aligned as Rondo's are: a cron of seconds, and BullMQ's own reading of it. */
 async function declareBare() {
-  const queue = new Queue('ticks', { connection: broker.client, prefix: 'bare' });
+  const queue = new Queue('ticks', { connection: new Redis(url), prefix: 'bare' });
   const pattern = every < 60_000 ? `*/${every / 1_000} * * * * *` : '0 * * * *';
   for (let first = 0; first < ids.length; first += 1_000) {
     const batch = ids.slice(first, first + 1_000);
@@ -107,7 +124,11 @@ function workRondo() {
 
 function workBare() {
   const run = async ({ id }) => onTick(Number(id.slice(id.lastIndexOf(':') + 1)));
-  new Worker('ticks', run, { connection: broker.client, prefix: 'bare', concurrency }).on('error', () => {});
+  new Worker('ticks', run, {
+    connection: new Redis(url, { maxRetriesPerRequest: null }),
+    prefix: 'bare',
+    concurrency,
+  }).on('error', () => {});
 }
 
 async function usedMemory() {

@@ -21,6 +21,9 @@ export async function ticks(url) {
     console.log(`${name}  ${Math.round((await measure(url, name, 'memory', 10_000, 3_600)).bytes)} bytes`);
   }
 
+  const { bytes } = await measure(url, 'rondo', 'entry', 1, 1);
+  console.log(`an entry of a full ledger  ${Math.round(bytes)} bytes`);
+
   const slow = await startServer({ hz: 10 });
   console.log('\nLateness in ms, from due to the handler, over 20 s:');
   const loads = [

@@ -134,6 +134,7 @@ function readRun(schedule: string, due: number, time: number, packed: string): s
 
 const base36 = (value: number) => Math.round(value).toString(36);
 
+/** Nine digits reach into the year 5188, and are exact. */
 function number(text: string | undefined): number | null {
-  return text !== undefined && /^-?[0-9a-z]{1,11}$/.test(text) ? Number.parseInt(text, 36) : null;
+  return text !== undefined && /^-?[0-9a-z]{1,9}$/.test(text) ? Number.parseInt(text, 36) : null;
 }

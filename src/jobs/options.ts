@@ -41,12 +41,6 @@ const nameSchema = z.string().regex(/^[a-z0-9][a-z0-9-]{0,63}$/, {
   error: 'a name of 1 to 64 small letters, digits and hyphens, not beginning with a hyphen',
 });
 
-/** A queue of one of these names would share its keys with the ledgers of its schedules. */
-const takenNames = ['cursor', 'ticks', 'claims', 'overlap'];
-const jobNameSchema = nameSchema.refine((name) => !takenNames.includes(name), {
-  error: `a name other than ${takenNames.join(', ')}`,
-});
-
 const schemaSchema = z.custom<z.ZodType>(isSchema, 'a zod schema');
 const functionSchema = z.custom<(...args: never[]) => unknown>((value) => typeof value === 'function', 'a function');
 const wholeNumber = (min: number, max: number) => z.int().min(min).max(max);
@@ -131,7 +125,7 @@ const retentionSchema = (kept: { age: number; count: number }) =>
     .prefault({});
 
 const jobSchema = z.strictObject({
-  name: jobNameSchema,
+  name: nameSchema,
   description: z.string().default(''),
   payload: schemaSchema.default(defaults.payload),
   schedules: z.array(scheduleSchema).default([]),
@@ -162,8 +156,22 @@ const jobSchema = z.strictObject({
   run: functionSchema,
 });
 
+/** BullMQ keeps `{rondo:ticks}:ticks:wait` for a queue called `ticks`, and we a ledger there for a schedule called `wait`. */
+const ledgerNames = ['cursor', 'ticks', 'claims', 'overlap'];
+const bullNames =
+  /^(\d+|id|meta|wait|paused|active|delayed|prioritized|completed|failed|stalled|stalled-check|events|repeat|marker|pc|limiter|waiting-children|de|metrics)$/;
+
+const unambiguousSchema = jobSchema.superRefine(({ name, schedules }, context) => {
+  if (!ledgerNames.includes(name)) return;
+  for (const [index, { id }] of schedules.entries()) {
+    if (!bullNames.test(id)) continue;
+    const message = `an id that is no key of BullMQ's, in a job called ${name}`;
+    context.addIssue({ code: 'custom', path: ['schedules', index, 'id'], message });
+  }
+});
+
 /** A schedule's policies are its own, else its job's, else the defaults. */
-const definitionSchema = jobSchema.transform(({ misfire, grace, maxCatchUp, ...job }) => ({
+const definitionSchema = unambiguousSchema.transform(({ misfire, grace, maxCatchUp, ...job }) => ({
   ...job,
   schedules: job.schedules.map(({ misfire: itsMisfire, grace: itsGrace, maxCatchUp: itsMax, ...schedule }) => ({
     ...schedule,

@@ -30,12 +30,13 @@ describe('ticks found due together', () => {
     });
   });
 
-  test('of a weekend of seconds are counted without holding up the event loop', async () => {
+  test('by the thousand are counted without holding up the event loop', async () => {
     let turns = 0;
     const turning = setInterval(() => turns++, 1);
-    const { overdue } = await overdueTicks({ kind: 'every', every: 1_000 }, noon, noon + 2 * 86_400_000 - 1, 3);
+    const everySecond: Timing = { kind: 'cron', cron: '* * * * * *', timezone: 'Europe/Paris' };
+    const { overdue } = await overdueTicks(everySecond, noon, noon + 6 * 3_600_000 - 1, 3);
     clearInterval(turning);
-    expect(overdue?.count).toBe(172_800);
+    expect(overdue?.count).toBe(21_600);
     expect(overdue?.latest).toHaveLength(3);
     expect(turns).toBeGreaterThan(0);
   });

@@ -34,10 +34,19 @@ describe('switches by the environment', () => {
   });
 });
 
-describe('a job', () => {
-  test.each(['cursor', 'ticks', 'claims', 'overlap'])('is not called %s, as keys of the ledger are', (name) => {
-    expect(defineJob({ name, run: () => null }).problems).toMatchObject([
-      { where: `${name}: name`, expected: 'a name other than cursor, ticks, claims, overlap' },
-    ]);
-  });
+describe('a job that is called as a key of the ledger', () => {
+  test.each(['cursor', 'ticks', 'claims', 'overlap'])(
+    '%s, has no schedule that is called as a key of BullMQ',
+    (name) => {
+      const { problems } = defineJob({
+        name,
+        schedules: [
+          { id: 'fine', every: '1h' },
+          { id: 'wait', every: '1h' },
+        ],
+        run: () => null,
+      });
+      expect(problems).toMatchObject([{ where: `${name}: schedules[1].id`, got: '"wait"' }]);
+    },
+  );
 });
