@@ -132,7 +132,8 @@ export async function account(broker: Broker, input: AccountInput): Promise<Acco
 
 /** Begins a ledger, or moves one on without a word about what lies between: the caller has accounted for it. */
 export async function begin(broker: Broker, of: LedgerOf, at: number, next: number | null): Promise<void> {
-  await beginScript(broker.client, [ledgerKeys(broker, of).cursor], [String(at), textOf(next)]);
+  const { cursor, ticks, claims } = ledgerKeys(broker, of);
+  await beginScript(broker.client, [cursor, ticks, claims], [String(at), textOf(next)]);
 }
 
 /** A run of a tick starts, that has its entry already: one that was caught up, or that is run once more. */
@@ -391,8 +392,8 @@ return { 'done' }`);
 
 const beginScript = createScript(`${soundLua}
 local stands = redis.call('HMGET', KEYS[1], 'at', 'next', 'removed')
-if stands[3] or not sound(stands[1], stands[2]) then redis.call('DEL', KEYS[1]) end
-redis.call('PERSIST', KEYS[1])
+if stands[3] or not sound(stands[1], stands[2]) then redis.call('HDEL', KEYS[1], 'at', 'next', 'from', 'pause', 'removed') end
+for i = 1, 3 do redis.call('PERSIST', KEYS[i]) end
 redis.call('HSETNX', KEYS[1], 'from', ARGV[1])
 if redis.call('HSETNX', KEYS[1], 'at', ARGV[1]) == 1 then redis.call('HSET', KEYS[1], 'next', ARGV[2]) end`);
 
@@ -403,6 +404,9 @@ local from = redis.call('HGET', cursor, 'from')
 if not from or tonumber(ARGV[2]) < tonumber(from) then return end
 redis.call('ZREMRANGEBYSCORE', ticks, ARGV[2], ARGV[2])
 redis.call('ZADD', ticks, ARGV[2], ARGV[3])
+-- The only entry of a removed schedule went with its key, and with the key's end.
+local left = redis.call('PTTL', cursor)
+if left > 0 then redis.call('PEXPIRE', ticks, left) redis.call('PEXPIRE', claims, left) end
 trim(cursor, ticks, ARGV[5])`);
 
 const markScript = createScript(`

@@ -52,14 +52,16 @@ async function createProgram(argv: readonly string[]): Promise<Command> {
   addHealthCommand(program.command('health'));
   // Probes ask every few seconds, and do not pay for loading what they do not use.
   if (argv[2] === 'health') return program;
-  const [{ addJobCommands }, { addRunCommands }, { addScheduleCommands }] = await Promise.all([
+  const [{ addJobCommands }, { addRunCommands }, { addScheduleCommands }, { addOperationsOnAll }] = await Promise.all([
     import('./jobs.js'),
     import('./runs.js'),
     import('./schedules.js'),
+    import('./operations.js'),
   ]);
   addJobCommands(program.command('jobs').description('what can run'));
   addRunCommands(program.command('runs').description('what runs, ran, or waits'));
   addScheduleCommands(program.command('schedules').description('when jobs run'));
+  addOperationsOnAll(program);
   return program;
 }
 

@@ -45,6 +45,7 @@ function listing(runs: readonly RunView[]): string {
     run.job,
     run.id,
     run.state,
+    cameOf(run),
     run.tick,
     attemptsOf(run),
     run.startedAt ?? run.dueAt,
@@ -52,7 +53,7 @@ function listing(runs: readonly RunView[]): string {
     run.error?.split('\n')[0],
   ]);
   return table(
-    ['job', 'run', 'state', 'tick', 'attempts', 'started or due', 'took', 'error'],
+    ['job', 'run', 'state', 'came', 'tick', 'attempts', 'started or due', 'took', 'error'],
     rows,
     'There are no such runs.',
   );
@@ -63,7 +64,7 @@ function page(run: RunView & { log: readonly string[] }): string {
     job: run.job,
     run: run.id,
     state: run.state,
-    schedule: run.schedule,
+    came: cameOf(run),
     tick: run.tick,
     attempts: attemptsOf(run),
     payload: JSON.stringify(run.payload),
@@ -80,6 +81,11 @@ function page(run: RunView & { log: readonly string[] }): string {
 }
 
 const attemptsOf = ({ attempts, maxAttempts }: RunView) => `${attempts} of ${maxAttempts}`;
+
+/** `ad-hoc`, or how its schedule brought it about: `scheduled for nightly`, `caught up for nightly`. */
+function cameOf({ origin, schedule }: RunView): string {
+  return schedule === null ? origin : `${origin === 'caught-up' ? 'caught up' : origin} for ${schedule}`;
+}
 
 function tookOf({ startedAt, finishedAt }: RunView): string | null {
   return startedAt && finishedAt ? `${Date.parse(finishedAt) - Date.parse(startedAt)} ms` : null;

@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from 'commander';
 import { parseDuration } from '../duration.js';
+import { nearest } from '../problems.js';
 
 /** Readers of option values: each throws an InvalidArgumentError, which is wrong usage. */
 
@@ -19,10 +20,19 @@ export function durationMs(text: string): number {
 }
 
 export function moment(text: string): number {
-  // Without a zone it would mean another moment on each machine.
-  const time = /^\d{4}-\d\d-\d\d(T.+(Z|[+-]\d\d:\d\d))?$/.test(text) ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(time))
+  const time = momentOr(text);
+  if (time === null)
     throw new InvalidArgumentError(`Expected an ISO time such as 2026-11-21T07:00:00Z; got "${text}".`);
+  return time;
+}
+
+/** A moment to come, or how long it is until then. */
+export function futureMoment(text: string): number {
+  const ms = parseDuration(text);
+  const time = ms === null ? momentOr(text) : Date.now() + ms;
+  if (time === null)
+    throw new InvalidArgumentError(`Expected a duration such as 2h or an ISO time with its zone; got "${text}".`);
+  if (time <= Date.now()) throw new InvalidArgumentError(`Expected a time to come; got "${text}".`);
   return time;
 }
 
@@ -46,6 +56,18 @@ export function oneOf<Name extends string>(names: readonly Name[]): (text: strin
   return (text) => {
     const name = names.find((candidate) => candidate === text);
     if (name) return name;
-    throw new InvalidArgumentError(`Expected one of ${names.join(', ')}; got "${text}".`);
+    const near = nearest(text, names);
+    const hint = near ? ` Did you mean "${near}"?` : '';
+    throw new InvalidArgumentError(`Expected one of ${names.join(', ')}; got "${text}".${hint}`);
   };
+}
+
+export function someOf<Name extends string>(names: readonly Name[]): (text: string) => Name[] {
+  return (text) => commaSeparated(text).map(oneOf(names));
+}
+
+function momentOr(text: string): number | null {
+  // Without a zone it would mean another moment on each machine.
+  const time = /^\d{4}-\d\d-\d\d(T.+(Z|[+-]\d\d:\d\d))?$/.test(text) ? Date.parse(text) : Number.NaN;
+  return Number.isNaN(time) ? null : time;
 }

@@ -1,5 +1,6 @@
 import cronstrue from 'cronstrue';
 import { formatDuration } from '../duration.js';
+import type { Misfire, MisfirePolicy } from './misfire.js';
 import type { Timing } from './schedule.js';
 
 /** When a schedule runs, as one would say it: "At 07:00, Monday through Friday (Europe/Paris)". */
@@ -16,11 +17,54 @@ export function inWords(timing: Timing): string {
   }
 }
 
+/** What becomes of ticks that are found late: "run-once: the latest runs, late is after 1m". */
+export function policyInWords({ misfire, grace, maxCatchUp }: MisfirePolicy): string {
+  const what: Record<Misfire, string> = {
+    'run-once': 'of missed ticks the latest runs',
+    'run-all': `missed ticks all run, the latest ${maxCatchUp} at most`,
+    skip: `missed ticks do not run, but for the latest where it is less than ${formatDuration(grace)} late`,
+  };
+  return `${misfire}: ${what[misfire]}`;
+}
+
+/** How long, to about two digits: `40ms`, `1.2s`, `4m`, `1h 5m`, `3d 4h`. */
+export function briefly(ms: number): string {
+  if (ms < 0) return `-${briefly(-ms)}`;
+  if (ms < 1_000) return `${Math.round(ms)}ms`;
+  if (ms < 9_950) return `${(ms / 1_000).toFixed(1).replace('.0', '')}s`;
+  const seconds = Math.round(ms / 1_000);
+  if (seconds < 60) return `${seconds}s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 10) return twoUnits(minutes, 'm', seconds % 60, 's');
+  if (minutes < 60) return `${minutes}m`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return twoUnits(hours, 'h', minutes % 60, 'm');
+  const days = Math.floor(hours / 24);
+  return twoUnits(days, 'd', days < 10 ? hours % 24 : 0, 'h');
+}
+
+/** A time in ms since the epoch as ISO, without milliseconds where it has none. */
+export function isoTime(time: number): string {
+  return new Date(time).toISOString().replace('.000Z', 'Z');
+}
+
+function twoUnits(most: number, unit: string, rest: number, smaller: string): string {
+  return rest > 0 ? `${most}${unit} ${rest}${smaller}` : `${most}${unit}`;
+}
+
+// Thousands of schedules share a few patterns, and one takes 20 µs.
+const cronWords = new Map<string, string>();
+
 /** Croner reads a few patterns that have no words. */
 function cronInWords(cron: string): string {
+  let words = cronWords.get(cron);
+  if (words !== undefined) return words;
   try {
-    return cronstrue.toString(cron, { use24HourTimeFormat: true });
+    words = cronstrue.toString(cron, { use24HourTimeFormat: true });
   } catch {
-    return cron;
+    words = cron;
   }
+  if (cronWords.size >= 2_000) cronWords.clear();
+  cronWords.set(cron, words);
+  return words;
 }

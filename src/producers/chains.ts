@@ -88,7 +88,7 @@ for i, id in ipairs(ids) do
   hashes[2 * i - 1] = base .. scheduler
   hashes[2 * i] = base .. runs[i]
   claims[i] = slot .. ':claims:' .. id
-  local stands = redis.call('HMGET', slot .. ':cursor:' .. id, 'at', 'next', 'pause', 'seal', 'removed')
+  local stands = redis.pcall('HMGET', slot .. ':cursor:' .. id, 'at', 'next', 'pause', 'seal', 'removed')
   cursors[i] = sound(stands[1], stands[2]) and not stands[5] and table.concat({ stands[1], stands[2] or '', stands[3] or '' }, '|') or ''
   edited[i] = stands[4] and times[i] ~= '0' and stands[4] ~= seal(hashes[2 * i - 1])
 end

@@ -1,12 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { endLedger, type LedgerOf, markPause, readCursor } from '../broker/ledger.js';
+import { endLedger, type LedgerOf, markPause, type Pause, readCursor } from '../broker/ledger.js';
 import type { Broker } from '../broker/queues.js';
 import { triggeredId } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
 import type { Emit } from '../jobs/events.js';
-import { nearest } from '../problems.js';
 import type { Stored } from './plan.js';
-import { readStored, updateEntry } from './store.js';
+import { readStored, unknownSchedule, updateEntry } from './store.js';
 import { accountFor } from './watch.js';
 
 export interface PauseInput {
@@ -26,13 +25,23 @@ export interface PauseInput {
  */
 export async function pauseSchedule(broker: Broker, id: string, { by, note, until, now }: PauseInput): Promise<void> {
   const of = ledgerOf(await storedOr(broker, id));
-  let since = now;
   await updateEntry(broker, id, (entry) => {
-    if (!entry) return null;
-    since = entry.pause?.since ?? now;
-    return { ...entry, pause: { since, until, by, note } };
+    return entry && { ...entry, pause: { since: entry.pause?.since ?? now, until, by, note } };
   });
-  await markPause(broker, of, { since, until });
+  await markAsStored(broker, of);
+}
+
+/** Two operators may be at it: whoever marks last has looked at what the store says since. */
+async function markAsStored(broker: Broker, of: LedgerOf): Promise<void> {
+  const read = async () => (await readStored(broker, of.schedule))?.pause ?? null;
+  const same = (a: Pause | null, b: Pause | null) => a?.since === b?.since && a?.until === b?.until;
+  let pause = await read();
+  for (;;) {
+    await markPause(broker, of, pause);
+    const now = await read();
+    if (same(now, pause)) return;
+    pause = now;
+  }
 }
 
 /**
@@ -46,12 +55,12 @@ export async function resumeSchedule(broker: Broker, id: string, now: number, em
   const of = ledgerOf(stored);
   const cursor = await readCursor(broker, of);
   if (cursor?.pause) await accountFor(broker, { ...of, specification: stored.specification, cursor, now }, emit);
-  await markPause(broker, of, null);
   await updateEntry(broker, id, (entry) => {
     if (!entry?.pause) return null;
     const { pause: _, ...rest } = entry;
     return rest;
   });
+  await markAsStored(broker, of);
   return stored.pause !== undefined;
 }
 
@@ -93,8 +102,7 @@ export async function removeStored(broker: Broker, stored: Stored, now: number, 
 async function storedOr(broker: Broker, id: string): Promise<Stored> {
   const stored = await readStored(broker, id);
   if (stored) return stored;
-  const near = nearest(id, await broker.client.hkeys(broker.keys.schedules));
-  throw new RondoError('schedule-unknown', near ? `"${id}" (did you mean "${near}"?)` : `"${id}"`);
+  throw await unknownSchedule(broker, id);
 }
 
 function ledgerOf({ id, specification }: Stored): LedgerOf {

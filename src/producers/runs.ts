@@ -1,6 +1,7 @@
 import type { Job, JobState, JobType } from 'bullmq';
+import { ledgerKeys } from '../broker/ledger.js';
 import { type Broker, runOptions } from '../broker/queues.js';
-import { tickOf } from '../broker/repeat.js';
+import { caughtUpId, tickOf } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
 import { readPayload } from '../jobs/payload.js';
@@ -20,6 +21,7 @@ export interface RunView {
   readonly id: string;
   readonly job: string;
   readonly state: RunState;
+  readonly origin: RunOrigin;
   readonly schedule: string | null;
   readonly tick: string | null;
   readonly attempts: number;
@@ -36,6 +38,9 @@ export interface RunView {
 
 export const runStates = ['waiting', 'delayed', 'active', 'completed', 'failed'] as const;
 export type RunState = (typeof runStates)[number];
+
+/** How a run came: by its schedule, by Rondo for a tick that was missed, by somebody out of turn, or on its own. */
+export type RunOrigin = 'scheduled' | 'caught-up' | 'triggered' | 'ad-hoc';
 
 /**
  * Puts a run into its job's queue. The payload is stored as it came; the schema reads it again when it runs.
@@ -74,7 +79,7 @@ export async function findRun(
   const found: Job | undefined = state === 'unknown' ? undefined : await queue.getJob(id);
   if (!found) throw new RondoError('run-unknown', `${job.name} ${id}`);
   const { logs } = await queue.getJobLogs(id);
-  return { ...viewOf(found, stateOf(state)), log: logs };
+  return { ...(await viewOf(broker, found, stateOf(state))), log: logs };
 }
 
 /** The newest runs of one job or of all, in one state or in any; of the delayed ones the soonest. At most `limit`. */
@@ -90,7 +95,7 @@ export async function listRuns(
       states.map(async (wanted) => {
         const soonestFirst = wanted === 'delayed';
         const found = await broker.queue(name).getJobs([...bullStates[wanted]], 0, limit - 1, soonestFirst);
-        return found.filter(Boolean).map((run) => viewOf(run, wanted));
+        return Promise.all(found.filter(Boolean).map((run) => viewOf(broker, run, wanted)));
       }),
     ),
   );
@@ -114,14 +119,15 @@ function stateOf(state: JobState | 'unknown'): RunState {
   return known ?? 'waiting';
 }
 
-function viewOf(run: Job, state: RunState): RunView {
-  const tick = tickOf(run);
+async function viewOf(broker: Broker, run: Job, state: RunState): Promise<RunView> {
+  const { origin, schedule, tick } = await originOf(broker, run);
   return {
     id: String(run.id),
     job: run.queueName,
     state,
-    schedule: tick?.schedule ?? null,
-    tick: tick && isoOf(tick.time),
+    origin,
+    schedule,
+    tick: tick === null ? null : isoOf(tick),
     attempts: run.attemptsMade,
     maxAttempts: run.opts.attempts ?? 1,
     payload: run.data,
@@ -133,6 +139,26 @@ function viewOf(run: Job, state: RunState): RunView {
     startedAt: run.processedOn ? isoOf(run.processedOn) : null,
     finishedAt: run.finishedOn ? isoOf(run.finishedOn) : null,
   };
+}
+
+interface Origin {
+  readonly origin: RunOrigin;
+  readonly schedule: string | null;
+  readonly tick: number | null;
+}
+
+async function originOf(broker: Broker, run: Job): Promise<Origin> {
+  const id = String(run.id);
+  const named = tickOf(run);
+  if (!named) {
+    const schedule = /^trigger:([^:]+):[^:]+$/.exec(id)?.[1] ?? null;
+    return { origin: schedule ? 'triggered' : 'ad-hoc', schedule, tick: null };
+  }
+  const { schedule, time } = named;
+  if (id === caughtUpId(schedule, time)) return { origin: 'caught-up', schedule, tick: time };
+  // A run that was found late carries a later tick than the one it is named after.
+  const claimed = await broker.client.hget(ledgerKeys(broker, { job: run.queueName, schedule }).run(id), 'tick');
+  return { origin: 'scheduled', schedule, tick: claimed ? Number(claimed) : time };
 }
 
 const isoOf = (time: number) => new Date(time).toISOString();

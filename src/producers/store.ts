@@ -1,5 +1,7 @@
 import type { Broker } from '../broker/queues.js';
 import { createScript } from '../broker/scripts.js';
+import { RondoError } from '../errors.js';
+import { nearest } from '../problems.js';
 import type { Stored } from './plan.js';
 
 export type Entry = Omit<Stored, 'id'>;
@@ -21,6 +23,14 @@ export async function readStored(broker: Broker, id: string): Promise<Stored | n
   const text = await broker.client.hget(broker.keys.schedules, id);
   const entry = text ? readEntry(text) : null;
   return entry && Object.assign(entry, { id });
+}
+
+/** Says that there is none, with the nearest id; or that there is one which makes no sense. */
+export async function unknownSchedule(broker: Broker, id: string): Promise<RondoError> {
+  const known = await broker.client.hkeys(broker.keys.schedules);
+  if (known.includes(id)) return new RondoError('schedule-unknown', `"${id}": its entry in the store cannot be read`);
+  const near = nearest(id, known);
+  return new RondoError('schedule-unknown', near ? `"${id}" (did you mean "${near}"?)` : `"${id}"`);
 }
 
 /**

@@ -7,6 +7,7 @@ import {
   type Claim,
   type Cursor,
   type LedgerOf,
+  ledgerKeys,
   readClaims,
   readTicks,
   settle,
@@ -116,7 +117,9 @@ export async function beginAnew(
   since?: number,
 ): Promise<void> {
   const { entries } = await readTicks(broker, of);
-  const last = entries.at(-1);
+  // While it did not exist it had no ticks.
+  const removed = await broker.client.hget(ledgerKeys(broker, of).cursor, 'removed');
+  const last = removed ? undefined : entries.at(-1);
   const at = last ? (isRange(last) ? last.to : last.time) : (since ?? now);
   const { timing } = specification;
   const rule = broker.ruleOf(of.schedule);

@@ -314,7 +314,16 @@ describe('GET /v1/jobs/{job}/runs/{id}', () => {
     const show = async () => (await api.call('GET', url, { key: 'read' })).body;
 
     const isoTime = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
-    const before = { id, job: 'build', schedule: null, tick: null, maxAttempts: 2, payload: { steps: 2 }, error: null };
+    const before = {
+      id,
+      job: 'build',
+      origin: 'ad-hoc',
+      schedule: null,
+      tick: null,
+      maxAttempts: 2,
+      payload: { steps: 2 },
+      error: null,
+    };
     expect(await show()).toEqual({
       ...before,
       state: 'waiting',

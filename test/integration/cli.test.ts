@@ -1,8 +1,18 @@
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { fixture, freshPrefix } from '../support/harness.js';
+import { ledgerKeys } from '../../src/broker/ledger.js';
+import { packEntry, type TickEntry } from '../../src/broker/tick-entry.js';
+import { updateEntry } from '../../src/producers/store.js';
+import { eventually, fixture, freshPrefix } from '../support/harness.js';
 import { freshFolder, writeJobs } from '../support/jobs-module.js';
-import { type ProgramOptions, runProgram, runShell } from '../support/processes.js';
+import {
+  hasTerminal,
+  type ProgramOptions,
+  runProgram,
+  runShell,
+  startOnTerminal,
+  startProgram,
+} from '../support/processes.js';
 import { hasRedisServer, startRedis } from '../support/servers.js';
 
 /** Nobody listens there, so whoever connects fails. */
@@ -26,6 +36,13 @@ describe('wrong usage', () => {
     { args: 'runs list --state lost', says: /one of waiting, delayed, .* got "lost"/ },
     { args: 'runs list --limit 1e3', says: /whole number from 1 to 1000; got "1e3"/ },
     { args: 'schedules preview heartbeat --count 0', says: /whole number from 1 to .* got "0"/ },
+    { args: 'schedules ticks x --outcome pausd', says: /one of waiting, .* got "pausd"\. Did you mean "paused"\?/ },
+    { args: 'schedules ticks x --limit 1001', says: /whole number from 1 to 1000; got "1001"/ },
+    { args: 'schedules pause x --until soon', says: /a duration such as 2h or an ISO time .* got "soon"/ },
+    { args: 'schedules pause x --until 2020-01-01T00:00:00Z', says: /a time to come; got "2020-/ },
+    { args: 'schedules pause x --until 0s', says: /a time to come; got "0s"/ },
+    { args: 'pause', says: /takes --all; for one it is: rondo schedules pause <id>/ },
+    { args: 'resume --json', says: /takes --all; for one it is: rondo schedules resume <id>/ },
     { args: 'worker --jobs ,', says: /one or more names.* got ","/ },
   ])('exits with 2 and says what is wrong: rondo $args', async ({ args, says }) => {
     const { code, stdout, stderr } = await runProgram(words(args), { env: { REDIS_URL: refused } });
@@ -241,7 +258,13 @@ describe('schedules', () => {
       { id: 'stays', job: 'tidy', next: first, health: 'sound' },
     ]);
     expect(rowsOf(await rondo('schedules', 'list'))[1]?.slice(0, 5)).toEqual([
-      ...['moves', 'tidy', 'Once, at 2099-01-01T00:00:00.000Z', second, 'sound'],
+      ...[
+        'moves',
+        'tidy',
+        'Once, at 2099-01-01T00:00:00.000Z',
+        expect.stringMatching(`^${second} \\(in \\d+d\\)$`),
+        'sound',
+      ],
     ]);
     expect(await rondo.json('schedules', 'show', 'moves')).toMatchObject({ id: 'moves', next: second, payload: {} });
     expect(await rondo('schedules', 'show', 'moves')).toMatch(/^job +tidy$/m);
@@ -294,7 +317,7 @@ describe('schedules', () => {
     const rondo = commands({ RONDO_JOBS: writeJobs(shopJobs), RONDO_PREFIX: prefix });
     await rondo('schedules', 'apply');
 
-    for (const verb of ['show', 'preview']) {
+    for (const verb of ['show', 'preview', 'ticks', 'pause', 'resume', 'trigger', 'remove']) {
       const { code, stderr } = await rondo.attempt('schedules', verb, 'close-day-pari');
       expect(stderr).toContain('no such schedule: "close-day-pari" (did you mean "close-day-paris"?)');
       expect(code).toBe(1);
@@ -330,6 +353,323 @@ describe('schedules', () => {
   });
 
   const from = (day: string) => ['--from', `${day}T00:00:00Z`];
+});
+
+describe('the ticks of a schedule', () => {
+  const hour = 3_600_000;
+  const at = (time: number) => new Date(time).toISOString();
+
+  it('are a strip with its legend, and lines: when, with what outcome, how late, and why', async () => {
+    const { rondo, first } = await withLedger();
+
+    const shown = await rondo('schedules', 'show', 'nightly');
+
+    expect(shown).toContain('last    .F ?×30 pw');
+    expect(shown).toContain('. succeeded   F failed   ? unknown   p paused   w waiting');
+    expect(shown).toMatch(/^misfire +run-once: of missed ticks the latest runs$/m);
+    expect(shown).toMatch(/^upcoming +\S+ \(in \S+.*\), \S+ \(in/m);
+    expect(shown).toMatch(/^ledger +accounted for up to \S+, known from \S+$/m);
+    expect(rowsOf(shown).slice(-5)).toEqual([
+      [at(first), 'succeeded', '20ms', '1.5s', '1', `repeat:nightly:${first}`, '-'],
+      [at(first + hour), 'failed', '20ms', '3s', '2', `tick:nightly:${first + hour}`, 'no answer'],
+      [`${at(first + 2 * hour)} - ${at(first + 31 * hour)} (30)`, 'unknown', '-', '-', '-', '-', 'Redis lost its data'],
+      [at(first + 32 * hour), 'paused', '-', '-', '-', '-', '-'],
+      [at(first + 33 * hour), 'waiting', '1s', '-', '-', `repeat:nightly:${first + 33 * hour}`, '-'],
+    ]);
+    const [heading, row] = rowsOf(await rondo('schedules', 'list'));
+    expect(heading).toEqual([
+      'SCHEDULE',
+      'JOB',
+      'WHEN',
+      'NEXT',
+      'HEALTH',
+      'LAST',
+      'LATE BY',
+      'RUNS',
+      'OWNER',
+      'RELEASE',
+    ]);
+    expect(row?.slice(5, 8)).toEqual(['waiting', '1s', '0']);
+  });
+
+  it('are filtered by outcome, time and number, and told in full as JSON', async () => {
+    const { rondo, first } = await withLedger();
+    const listed = async (...flags: string[]) => {
+      const { ticks } = await rondo.json('schedules', 'ticks', 'nightly', ...flags);
+      return ticks.map((tick: { outcome: string }) => tick.outcome);
+    };
+
+    expect(await listed('--outcome', 'failed,paused')).toEqual(['failed', 'paused']);
+    expect(await listed('--limit', '2')).toEqual(['paused', 'waiting']);
+    expect(await listed('--outcome', 'failed', '--limit', '1')).toEqual(['failed']);
+    const inside = ['--from', at(first + 10 * hour), '--to', at(first + 11 * hour)];
+    expect(await listed(...inside), 'a range reaches in').toEqual(['unknown']);
+    expect(await rondo('schedules', 'ticks', 'nightly', '--outcome', 'missed')).toBe('There are no such ticks.\n');
+    expect(await rondo.json('schedules', 'ticks', 'nightly', '--outcome', 'failed')).toEqual({
+      ...{ schedule: 'nightly', job: 'tidy', removed: null, knownFrom: expect.any(String), unreadable: 0 },
+      ticks: [
+        {
+          time: at(first + hour),
+          to: null,
+          count: 1,
+          outcome: 'failed',
+          reason: 'no answer\nat all',
+          due: at(first + hour),
+          claimed: at(first + hour + 20),
+          started: at(first + hour + 2_500).replace('.000Z', 'Z'),
+          finished: at(first + hour + 5_500).replace('.000Z', 'Z'),
+          latenessMs: 20,
+          durationMs: 3_000,
+          attempts: 2,
+          run: `tick:nightly:${first + hour}`,
+        },
+      ],
+    });
+  });
+
+  it('that cannot be read are counted on standard error, and left as they are', async () => {
+    const { rondo, broker, key } = await withLedger();
+    await broker.client.zadd(key, 5, 'by hand', 6, '9s|newer');
+
+    for (const args of [
+      ['schedules', 'ticks', 'nightly', '--json'],
+      ['schedules', 'show', 'nightly'],
+    ]) {
+      const { code, stdout, stderr } = await rondo.attempt(...args);
+      expect(stderr).toBe('rondo: 2 entries of the ledger are unreadable to this release, and left as found\n');
+      expect(stdout).toContain('no answer');
+      expect(code).toBe(0);
+    }
+    expect(await broker.client.zscore(key, 'by hand')).toBe('5');
+    await broker.client.del(key);
+    await broker.client.set(key, 'no ledger at all');
+    const { code, stderr } = await rondo.attempt('schedules', 'ticks', 'nightly');
+    expect(stderr).toBe(
+      'rondo: The ledger holds what this release cannot read: that of nightly is no ledger [ledger-unreadable]\n',
+    );
+    expect(code).toBe(1);
+    expect(await rondo.json('schedules', 'list')).toMatchObject([{ id: 'nightly', health: 'ledger unreadable' }]);
+  });
+
+  it('can be read after the schedule is gone', async () => {
+    const { rondo, folder } = await withLedger();
+    writeJobs(`export default [defineJob({ name: 'tidy', run: () => null })];`, { folder });
+    await rondo('schedules', 'apply');
+
+    expect(await rondo.json('schedules', 'list')).toEqual([]);
+    const { code, stdout, stderr } = await rondo.attempt('schedules', 'ticks', 'nightly', '--limit', '5');
+    expect(stdout).toContain('no answer');
+    expect(stderr).toMatch(/^rondo: nightly was removed at \S+Z\n$/);
+    expect(code).toBe(0);
+    expect((await rondo.attempt('schedules', 'ticks', 'nightli')).stderr).toContain('no such schedule: "nightli"');
+  });
+
+  it('are followed as they come and change, until Ctrl-C, which is no failure', async () => {
+    const { env, broker, key, first } = await withLedger();
+    const followed = startProgram(['schedules', 'ticks', 'nightly', '--follow', '--limit', '1', '--json'], { env });
+    const table = startProgram(['schedules', 'ticks', 'nightly', '--follow', '--limit', '1'], { env });
+    await followed.line(({ outcome }) => outcome === 'waiting');
+    await eventually(() => table.text().includes('waiting'));
+
+    const time = first + 33 * hour;
+    const run = {
+      time,
+      due: time,
+      claimed: time + 1_000,
+      started: time + 1_000,
+      run: `repeat:nightly:${time}`,
+      attempts: 1,
+    };
+    const [waiting = ''] = await broker.client.zrange(key, '-1', '-1');
+    const done = packEntry('nightly', { ...run, finished: time + 2_000, outcome: 'succeeded' });
+    await broker.client.multi().zrem(key, waiting).zadd(key, time, done).exec();
+    await followed.line(({ outcome }) => outcome === 'succeeded');
+    await eventually(() => table.text().includes('succeeded'));
+    await broker.client.zadd(key, time + hour, packEntry('nightly', { ...run, time: time + hour, outcome: 'running' }));
+    await followed.line((line) => line.outcome === 'running');
+    await eventually(() => table.text().includes('running'));
+
+    for (const program of [followed, table]) program.kill('SIGINT');
+    expect(await followed.exit).toEqual({ code: 0, signal: null });
+    expect(await table.exit).toEqual({ code: 0, signal: null });
+    expect(followed.lines.map(({ outcome }) => outcome)).toEqual(['waiting', 'succeeded', 'running']);
+    expect(followed.lines[1]).toMatchObject({ time: at(time), durationMs: 1_000, latenessMs: 1_000 });
+    expect(rowsOf(table.stdout()).map((row) => row[1])).toEqual(['OUTCOME', 'waiting', 'succeeded', 'running']);
+    expect(followed.stderr() + table.stderr()).toBe('');
+  });
+
+  it.skipIf(!hasRedisServer())('are followed on when Redis has been away', async () => {
+    const redis = await startRedis();
+    onTestFinished(() => redis.stop());
+    const { env, broker, key, first } = await withLedger(redis.url);
+    const followed = startProgram(['schedules', 'ticks', 'nightly', '--follow', '--limit', '1', '--json'], { env });
+    await followed.line(({ outcome }) => outcome === 'waiting');
+
+    await redis.kill('SIGKILL');
+    await eventually(() => followed.stderr().includes('away'));
+    await redis.restart();
+    await eventually(() => followed.stderr().includes('back'));
+    await eventually(() => broker.client.status === 'ready');
+    await broker.client.zadd(key, first, packEntry('nightly', { time: first, to: first, count: 1, outcome: 'missed' }));
+
+    await followed.line(({ outcome }) => outcome === 'missed');
+    expect(followed.stderr()).toBe('rondo: Redis is away; going on when it is back\nrondo: Redis is back\n');
+  });
+
+  it.skipIf(!hasTerminal())('are in colour on a terminal, and there alone', async () => {
+    const { env, rondo } = await withLedger();
+
+    const terminal = startOnTerminal('schedules show nightly', { env });
+    await terminal.exit;
+
+    expect(terminal.screen()).toContain('\u001b[32m.\u001b[0m\u001b[31mF\u001b[0m');
+    expect(await rondo('schedules', 'show', 'nightly')).not.toContain('\u001b');
+  });
+
+  it('are followed no longer than their reader stays', async () => {
+    const { env, broker, key, first } = await withLedger();
+
+    const reading = runShell('$rondo schedules ticks nightly --follow --json | head -n 1', { env });
+    const more = setInterval(
+      () => void broker.client.zadd(key, Date.now(), `2p|${(Date.now() - hour).toString(36)}|0|1`),
+      200,
+    );
+    const { code, stdout, stderr } = await reading.finally(() => clearInterval(more));
+
+    expect(JSON.parse(stdout)).toMatchObject({ time: at(first) });
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  });
+
+  /** An hourly schedule whose ledger has an entry of each kind. */
+  async function withLedger(url?: string) {
+    const { broker, prefix } = await fixture([], { url });
+    const folder = freshFolder();
+    const env = { RONDO_JOBS: join(folder, 'jobs.mjs'), RONDO_PREFIX: prefix, ...(url && { REDIS_URL: url }) };
+    writeJobs(
+      `export default [defineJob({ name: 'tidy', schedules: [{ id: 'nightly', every: '1h' }], run: () => null })];`,
+      { folder },
+    );
+    const rondo = commands(env);
+    await rondo('schedules', 'apply');
+    const first = Date.parse('2026-03-01T00:00:00.123Z');
+    const run = (time: number, late: number) => ({ time, due: time, claimed: time + late, attempts: 0 });
+    const [second, waits] = [first + hour, first + 33 * hour];
+    const entries: TickEntry[] = [
+      {
+        ...run(first, 20),
+        started: first + 20,
+        finished: first + 1_520,
+        attempts: 1,
+        run: `repeat:nightly:${first}`,
+        outcome: 'succeeded',
+      },
+      {
+        ...run(second, 20),
+        started: second + 2_500,
+        finished: second + 5_500,
+        attempts: 2,
+        run: `tick:nightly:${second}`,
+        outcome: 'failed',
+        reason: 'no answer\nat all',
+      },
+      { time: first + 2 * hour, to: first + 31 * hour, count: 30, outcome: 'unknown', reason: 'Redis lost its data' },
+      { time: first + 32 * hour, to: first + 32 * hour, count: 1, outcome: 'paused' },
+      { ...run(waits, 1_000), run: `repeat:nightly:${waits}`, outcome: 'waiting' },
+    ];
+    const { ticks: key } = ledgerKeys(broker, { job: 'tidy', schedule: 'nightly' });
+    for (const entry of entries) await broker.client.zadd(key, entry.time, packEntry('nightly', entry));
+    return { rondo, env, broker, key, folder, first };
+  }
+});
+
+describe('schedules in operation', () => {
+  it('are paused, with who, why and until when for others to read, and go on', async () => {
+    const { rondo } = await applied();
+    const until = '2099-01-01T00:00:00Z';
+
+    expect(await rondo('schedules', 'pause', 'a', '--note', 'import', '--until', until)).toBe(
+      `a is paused until ${until}\n`,
+    );
+    const { pause } = await rondo.json('schedules', 'pause', 'b', '--by', 'the night shift', '--until', '90m');
+    expect(pause).toMatchObject({ by: 'the night shift', note: '' });
+    expect(Math.abs(Date.parse(pause.until) - Date.now() - 90 * 60_000)).toBeLessThan(10_000);
+
+    const shown = await rondo('schedules', 'show', 'a');
+    expect(shown).toMatch(/^health +paused$/m);
+    expect(shown).toMatch(new RegExp(`^paused +by \\S+@\\S+, until ${until}, since \\S+$`, 'm'));
+    expect(shown).toMatch(/^note +import$/m);
+    expect(await rondo.json('schedules', 'list')).toMatchObject([
+      { id: 'a', health: 'paused', pause: { note: 'import', until } },
+      { id: 'b', health: 'paused', pause: { by: 'the night shift' } },
+      { id: 'c', health: 'sound', pause: null },
+    ]);
+    expect(await rondo('schedules', 'resume', 'a')).toBe('a goes on\n');
+    expect(await rondo('schedules', 'resume', 'a')).toBe('a was not paused\n');
+    expect(await rondo.json('schedules', 'resume', 'b')).toEqual({ id: 'b', resumed: true });
+    expect(await rondo.json('schedules', 'resume', 'b')).toEqual({ id: 'b', resumed: false });
+  });
+
+  it('are all paused at once; a pause that somebody made for longer keeps its note', async () => {
+    const { rondo } = await applied();
+    await rondo('schedules', 'pause', 'a', '--note', 'for good');
+    await rondo('schedules', 'pause', 'b', '--note', 'for a moment', '--until', '1m');
+    const until = '2099-01-01T00:00:00Z';
+
+    expect(await rondo('pause', '--all', '--note', 'outage', '--until', until)).toBe(
+      `2 of 3 schedules are paused until ${until}; paused for as long already: 1\n`,
+    );
+
+    const views = await rondo.json('schedules', 'list');
+    expect(views.map(({ pause }: { pause: { note: string } }) => pause.note)).toEqual(['for good', 'outage', 'outage']);
+    expect(await rondo.json('pause', '--all')).toMatchObject({ total: 3, changed: 2, left: 1, pause: { until: null } });
+    expect(await rondo.json('resume', '--all')).toEqual({ total: 3, changed: 3, left: 0 });
+    expect(await rondo('resume', '--all')).toBe('0 of 3 schedules go on; 3 were not paused\n');
+  });
+
+  it('are triggered, which is a run and no tick', async () => {
+    const { rondo } = await applied();
+
+    const { job, run } = await rondo.json('schedules', 'trigger', 'a');
+
+    expect(job).toBe('tidy');
+    expect(await rondo.json('runs', 'show', job, run)).toMatchObject({
+      ...{ state: 'waiting', origin: 'triggered', schedule: 'a', tick: null, payload: { n: 1 } },
+    });
+    expect(await rondo('runs', 'show', job, run)).toMatch(/^came +triggered for a$/m);
+    expect(await rondo('schedules', 'trigger', 'b')).toMatch(/^tidy trigger:b:\w+ is enqueued\n$/);
+    await rondo('jobs', 'enqueue', 'tidy');
+    const came = rowsOf(await rondo('runs', 'list', '--state', 'waiting')).map((row) => row[3]);
+    expect(came.sort()).toEqual(['CAME', 'ad-hoc', 'triggered for a', 'triggered for b']);
+    expect(await rondo.json('schedules', 'show', 'a')).toMatchObject({ runs: 0, ticks: [] });
+    const scheduled = await rondo.json('runs', 'list', '--state', 'delayed');
+    expect(scheduled[0]).toMatchObject({ origin: 'scheduled', schedule: expect.stringMatching(/^[abc]$/) });
+  });
+
+  it('are removed where no code declares them, and refused where it does', async () => {
+    const { rondo, broker } = await applied();
+
+    const { code, stderr } = await rondo.attempt('schedules', 'remove', 'a');
+    expect(stderr).toBe(
+      'rondo: The schedule is declared in code: change it there: a by code:ours [schedule-declared]\n',
+    );
+    expect(code).toBe(1);
+
+    await updateEntry(broker, 'a', (entry) => entry && { ...entry, owner: 'api' });
+    expect(await rondo.json('schedules', 'remove', 'a')).toEqual({ id: 'a', removed: true, stillRuns: [] });
+    const views = await rondo.json('schedules', 'list');
+    expect(views.map(({ id }: { id: string }) => id)).toEqual(['b', 'c']);
+  });
+
+  async function applied() {
+    const { broker, prefix } = await fixture([]);
+    const schedules = ['a', 'b', 'c'].map((id) => `{ id: '${id}', cron: '@yearly', payload: { n: 1 } }`).join();
+    const module = writeJobs(
+      `export default [defineJob({ name: 'tidy', payload: z.any(), schedules: [${schedules}], run: () => null })];`,
+    );
+    const rondo = commands({ RONDO_JOBS: module, RONDO_PREFIX: prefix, RONDO_APP: 'ours' });
+    await rondo('schedules', 'apply');
+    return { rondo, broker };
+  }
 });
 
 describe('output to a pipe', () => {
