@@ -1,5 +1,13 @@
 import { judge, type MisfirePolicy } from '../jobs/misfire.js';
-import { type NextTick, nextTick, offsetOf, overdueTicks, type Timing, type Unresolved } from '../jobs/schedule.js';
+import {
+  type NextTick,
+  nextOr,
+  nextTick,
+  offsetOf,
+  overdueTicks,
+  type Timing,
+  type Unresolved,
+} from '../jobs/schedule.js';
 import type { Broker } from './queues.js';
 import { caughtUpId } from './repeat.js';
 import { createScript } from './scripts.js';
@@ -77,7 +85,7 @@ export const ledgerCap = 1_000;
  */
 export async function account(broker: Broker, input: AccountInput): Promise<Accounted> {
   const { schedule, now, cursor, run } = input;
-  const found = await ticksDue(input);
+  const found = onTime(input) ?? (await ticksDue(input));
   const own = run ? (found.run[0] ?? null) : null;
   const toAdd = run ? found.run.slice(1) : found.run;
   const offset = offsetOf(input.timing);
@@ -89,7 +97,8 @@ export async function account(broker: Broker, input: AccountInput): Promise<Acco
     run: id,
     attempts: 0,
   });
-  const merged = await mergePaused(broker, input, found.left);
+  const pausedAgain = found.left[0]?.outcome === 'paused';
+  const merged = pausedAgain ? await mergePaused(broker, input, found.left) : { left: found.left, replaced: '' };
   const entries: TickEntry[] = [...merged.left];
   if (run && own !== null) entries.push(entryOf(own, run.id, 'running'));
   entries.push(...toAdd.map((time) => entryOf(time, caughtUpId(schedule, time), 'waiting')));
@@ -235,6 +244,15 @@ interface Due {
   readonly next: Cursor['next'];
 }
 
+/** The ordinary tick, without a promise: it is the one that the ledger waits for, no other is due, and it is not late. */
+function onTime({ timing, policy, rule, now, cursor, run }: AccountInput): Due | null {
+  if (!run || cursor.pause || cursor.next !== run.time) return null;
+  const offset = offsetOf(timing);
+  const next = nextOr(timing, run.time, rule);
+  const several = typeof next === 'number' && next + offset <= now;
+  return several || now - run.time - offset > policy.grace ? null : { run: [run.time], left: [], next };
+}
+
 /** What is due, and what becomes of it: what falls into a pause is left, the rest is judged by the policy. */
 async function ticksDue(input: AccountInput): Promise<Due> {
   const { timing, rule, now, cursor, timingFromNow } = input;
@@ -372,8 +390,8 @@ if not sound(stands[1], stands[2]) then return { 'none' } end
 if (stands[2] or '') ~= ARGV[2] or (stands[3] or '') ~= ARGV[3] then
   return { 'moved', stands[1], stands[2] or '', stands[3] or '' }
 end
-if ARGV[4] ~= '' and tonumber(ARGV[4]) > tonumber(stands[1]) then redis.call('HSET', cursor, 'at', ARGV[4]) end
-redis.call('HSET', cursor, 'next', ARGV[5])
+local at = ARGV[4] ~= '' and tonumber(ARGV[4]) > tonumber(stands[1]) and ARGV[4] or stands[1]
+redis.call('HSET', cursor, 'at', at, 'next', ARGV[5])
 if ARGV[9] ~= '' then redis.call('ZREM', ticks, ARGV[9]) end
 if ARGV[7] ~= '' then
   redis.call('HSET', claims, run, ARGV[8])

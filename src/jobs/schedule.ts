@@ -96,8 +96,8 @@ export interface Unresolved {
   readonly after: number;
 }
 
-/** A schedule's own rule may fail, or be unknown to this release: then somebody else is to say. */
-function nextOr(timing: Timing, after: number, next?: NextTick): number | null | Unresolved {
+/** The first tick strictly after a moment. A rule may fail, or be unknown to this release: then somebody else is to say. */
+export function nextOr(timing: Timing, after: number, next?: NextTick): number | null | Unresolved {
   if (timing.kind === 'next' && !next) return { after };
   try {
     return nextTick(timing, after, next);
@@ -161,7 +161,7 @@ const parsed = new Map<string, Cron>();
 function candidate(timing: Timing, after: number, next?: NextTick): number | null {
   switch (timing.kind) {
     case 'cron':
-      return parseCron(timing.cron, timing.timezone).nextRun(new Date(after))?.getTime() ?? null;
+      return nextOf(parseCron(timing.cron, timing.timezone), after);
     case 'every': {
       const phase = (timing.startsAt ?? 0) % timing.every;
       return (Math.floor((after - phase) / timing.every) + 1) * timing.every + phase;
@@ -172,6 +172,17 @@ function candidate(timing: Timing, after: number, next?: NextTick): number | nul
       return next ? answerOf(next, after) : null;
   }
 }
+
+/** Thousands of schedules may share a pattern, and each tick asks twice: what lies between two ticks has one answer. */
+function nextOf(cron: Cron, after: number): number | null {
+  const known = answers.get(cron);
+  if (known && after >= known.after && after < known.next) return known.next;
+  const next = cron.nextRun(new Date(after))?.getTime() ?? null;
+  if (next !== null) answers.set(cron, { after, next });
+  return next;
+}
+
+const answers = new WeakMap<Cron, { readonly after: number; readonly next: number }>();
 
 function answerOf(next: NextTick, after: number): number | null {
   const answer: unknown = next(new Date(after));
