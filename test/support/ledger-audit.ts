@@ -4,8 +4,10 @@ import { expect } from 'vitest';
 import { type LedgerOf, readClaims, readCursor, readTicks } from '../../src/broker/ledger.js';
 import type { Broker } from '../../src/broker/queues.js';
 import { isRange, type TickEntry, tickOutcomes } from '../../src/broker/tick-entry.js';
+import { type Timing, ticksAfter } from '../../src/jobs/schedule.js';
 import { eventually } from './harness.js';
 import { freshFolder } from './jobs-module.js';
+import type { Line } from './processes.js';
 
 /** One line of a journal: a handler began, or came to its end. Times in ms since the epoch. */
 export interface Note {
@@ -126,6 +128,38 @@ export function dueTicks({ from, to, everyMs }: { from: number; to: number; ever
     { length: Math.max(0, Math.floor((to - first) / everyMs) + 1) },
     (_, index) => first + index * everyMs,
   );
+}
+
+/** A rule of a schedule, and the span of time in which it came into force. */
+export interface Rule {
+  readonly timing: Timing;
+  readonly from: readonly [earliest: number, latest: number];
+}
+
+/**
+ * The ticks due by rules that followed each other. One that falls into the moment of a change is due where both rules
+ * have it; where only one has, nobody can tell, and it counts where the ledger has it.
+ */
+export async function dueByRules(broker: Broker, of: LedgerOf, rules: readonly Rule[], to: number): Promise<number[]> {
+  const { entries } = await readTicks(broker, of);
+  const due = new Set<number>();
+  const unsure = new Set<number>();
+  for (const [index, { timing, from }] of rules.entries()) {
+    const until = rules[index + 1]?.from ?? [to, to];
+    for (const tick of ticksAfter(timing, from[0] - 1)) {
+      if (tick > until[1]) break;
+      const certain = (tick > from[1] && tick <= until[0]) || unsure.has(tick);
+      if (certain || entries.some((entry) => covers(entry, tick))) due.add(tick);
+      unsure.add(tick);
+    }
+  }
+  return [...due].sort((a, b) => a - b);
+}
+
+/** When the changes that a producer tells of were made. */
+export function spanOfReconcile({ time, durationMs }: Line): readonly [number, number] {
+  const at = Date.parse(String(time));
+  return [at - Number(durationMs) - 20, at + 20];
 }
 
 /** The first tick that a ledger has an entry for, once it has one. */

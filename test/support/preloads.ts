@@ -1,0 +1,72 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { freshFolder } from './jobs-module.js';
+
+/** The environment of a process whose clock is wrong by so many ms; its timers are right. */
+export function shiftedClock(ms: number): Record<string, string> {
+  return preload(`
+    const Right = Date;
+    globalThis.Date = class Date extends Right {
+      constructor(...parts) {
+        if (parts.length === 0) super(Right.now() + ${ms});
+        else super(...parts);
+      }
+      static now() {
+        return Right.now() + ${ms};
+      }
+    };`);
+}
+
+/** Where, on the way of a run, a worker's process ends. */
+export type DeathPoint = 'before-claim' | 'after-claim' | 'before-finish' | 'before-settle';
+
+/**
+ * The environment of a worker that kills itself with SIGKILL on the way of its third run, between two of its commands
+ * to Redis.
+ *
+ * @param file gets the id of that run
+ */
+export function diesAt(point: DeathPoint, file: string): Record<string, string> {
+  return preload(`
+    import { writeFileSync } from 'node:fs';
+    import { createRequire } from 'node:module';
+    const { Redis } = createRequire(process.argv[1])('ioredis');
+    const send = Redis.prototype.sendCommand;
+    let runs = 0;
+    Redis.prototype.sendCommand = function (command, stream) {
+      const run = runIn(command);
+      if (run === null || ++runs < 3) return send.call(this, command, stream);
+      if (${point !== 'after-claim'}) die(run);
+      const answer = send.call(this, command, stream);
+      answer.then(() => die(run));
+      return answer;
+    };
+
+    function die(run) {
+      writeFileSync(${JSON.stringify(file)}, run);
+      process.kill(process.pid, 'SIGKILL');
+    }
+
+    /** The run that the command is about, where it is the one to die at. */
+    function runIn({ name, args }) {
+      if (name !== 'evalsha' && name !== 'eval') return null;
+      const count = Number(args[1]);
+      const [keys, values] = [args.slice(2, 2 + count).map(String), args.slice(2 + count)];
+      switch (${JSON.stringify(point)}) {
+        case 'before-claim':
+        case 'after-claim':
+          return keys[0].includes(':cursor:') && keys[2]?.includes(':claims:') && count === 4 && values[0] ? values[0] : null;
+        case 'before-finish':
+          return keys.some((key) => key.endsWith(':completed')) ? keys.find((key) => key.includes(':repeat:')) ?? null : null;
+        case 'before-settle':
+          return keys[0].includes(':cursor:') && count === 3 && values.length === 5 && values[3] === '' ? values[0] : null;
+      }
+    }`);
+}
+
+function preload(source: string): Record<string, string> {
+  const file = join(freshFolder(), 'preload.mjs');
+  writeFileSync(file, source);
+  return { NODE_OPTIONS: `--import ${pathToFileURL(file)}` };
+}
