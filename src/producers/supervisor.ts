@@ -38,6 +38,7 @@ export function createSupervisor(input: SupervisorInput) {
   let newer: string | null = null;
   let reconcileAt = 0;
   let lastInLine: number | undefined;
+  let lastFailure: string | null = null;
   let stopping = false;
   let timer: NodeJS.Timeout | undefined;
   let turn: Promise<void> = Promise.resolve();
@@ -94,14 +95,21 @@ export function createSupervisor(input: SupervisorInput) {
     reconcileAt = performance.now() + Math.max(reconcileEveryMs, 10 * tookMs);
   }
 
+  /** Once while it stays the same. That Redis is away the connection has told already. */
+  function tellFailure(error: unknown): void {
+    if (broker.client.status !== 'ready' || String(error) === lastFailure) return;
+    lastFailure = String(error);
+    emit({ type: 'producer.failed', error });
+  }
+
   function scheduleTurn(): void {
     if (stopping) return;
     timer = setTimeout(() => {
       turn = takeTurn()
-        .catch((error: unknown) => {
-          // The connection has told already that Redis is away.
-          if (broker.client.status === 'ready') emit({ type: 'producer.failed', error });
+        .then(() => {
+          lastFailure = null;
         })
+        .catch(tellFailure)
         .finally(scheduleTurn);
     }, turnEveryMs);
   }

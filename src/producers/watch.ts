@@ -138,12 +138,13 @@ function lacksItsRun(
 ): boolean {
   if (typeof cursor.next !== 'number') return false; // where nobody could tell, the chain has ended, and is healed
   const due = cursor.next + offsetOf(timing);
-  return due < now - patienceMs && !(next === due && ['delayed', 'queued', 'active'].includes(iteration));
+  // One that a worker has taken and not claimed by now never will be: its worker is gone, or its way was cut off.
+  return due < now - patienceMs && !(next === due && ['delayed', 'queued'].includes(iteration));
 }
 
 async function isAlive(broker: Broker, of: LedgerOf, { next }: Cursor, { timing }: Specification): Promise<boolean> {
   const state = await broker.queue(of.job).getJobState(iterationId(of.schedule, Number(next) + offsetOf(timing)));
-  return !['unknown', 'completed', 'failed'].includes(state);
+  return !['unknown', 'completed', 'failed', 'active'].includes(state);
 }
 
 async function closeClaims(broker: Broker, of: LedgerOf, specification: Specification, now: number): Promise<void> {

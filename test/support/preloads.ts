@@ -39,7 +39,7 @@ export function diesAt(point: DeathPoint, file: string): Record<string, string> 
       if (run === null || ++runs < 3) return send.call(this, command, stream);
       if (${point !== 'after-claim'}) die(run);
       const answer = send.call(this, command, stream);
-      answer.then(() => die(run));
+      answer.then(() => die(run), () => {});
       return answer;
     };
 
