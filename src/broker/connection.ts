@@ -32,7 +32,6 @@ export async function connect(settings: ReachableRedis, profile: Profile, emit: 
     throw unreachable(settings.shown, lastError ?? (error as Error));
   }
   client.off('error', remember);
-  gatherWrites(client);
   watch(client, settings.shown, emit);
   return client;
 }
@@ -118,36 +117,6 @@ function unreachable(shown: string, cause: Error): RondoError {
   return new RondoError('redis-unreachable', `REDIS_URL is ${shown}: ${cause.message || code || 'no connection'}`, {
     cause,
   });
-}
-
-/**
- * Lets commands that are given in one turn of the event loop leave in one write. ioredis writes each by itself, and with
- * many runs at once the system calls cost more than the commands. Its own automatic pipelining costs as much as it saves.
- */
-function gatherWrites(client: RedisClient): void {
-  if (client instanceof Cluster) {
-    for (const node of client.nodes()) gatherWrites(node);
-    client.on('+node', gatherWrites);
-    return;
-  }
-  const gather = () => {
-    const { stream } = client;
-    const write = stream.write;
-    let gathering = false;
-    stream.write = function gathered(...args: unknown[]) {
-      if (!gathering) {
-        gathering = true;
-        stream.cork();
-        process.nextTick(() => {
-          gathering = false;
-          stream.uncork();
-        });
-      }
-      return Reflect.apply(write, stream, args);
-    } as typeof write;
-  };
-  if (client.status === 'ready') gather();
-  client.on('connect', gather);
 }
 
 /** ioredis tells every failed attempt; people want to know when Redis went and when it came back. */
