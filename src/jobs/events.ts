@@ -99,6 +99,14 @@ export type RondoEvent =
       readonly reason: string;
     }
   | {
+      /** A tick runs before it is due: somebody promoted it. */
+      readonly type: 'tick.early';
+      readonly schedule: string;
+      readonly job: string;
+      readonly tick: number;
+      readonly earlyMs: number;
+    }
+  | {
       /** Ticks whose runs were added, since BullMQ's chain had left them behind. */
       readonly type: 'ticks.caught-up';
       readonly schedule: string;

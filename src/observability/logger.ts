@@ -84,6 +84,7 @@ function levelOf(event: RondoEvent): Level {
     case 'schedule.healed':
     case 'schedule.conflict':
     case 'schedule.uncomputable':
+    case 'tick.early':
     case 'ticks.caught-up':
     case 'schedules.removal-refused':
     case 'producer.outdated':
@@ -154,6 +155,8 @@ function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string 
       return `${event.schedule} is left as it is: ${event.reason}`;
     case 'ticks.left':
       return `${event.schedule}: ${event.count} ${event.count === 1 ? 'tick' : 'ticks'} ${event.outcome}, ${spanOf(event)}`;
+    case 'tick.early':
+      return `${event.schedule}: somebody promoted the tick of ${isoOf(event.tick)}, which runs ${event.earlyMs} ms early`;
     case 'ticks.caught-up':
       return `${event.schedule}: ${event.ticks.length} missed ${event.ticks.length === 1 ? 'tick is' : 'ticks are'} caught up`;
     case 'schedule.uncomputable':

@@ -46,6 +46,7 @@ export function createTicks(broker: Broker, emit: Emit) {
       case 'accounted':
         await addCaughtUp(broker, of, templateOf(job), found.toAdd);
         tellLeft(of, found);
+        tellEarly(of, found.own, carried.timing, now);
         return found.own === null ? { nothing: reasonOf(found) } : { tick: tickAt(of, found.own, carried.timing, now) };
       case 'again':
         return again(job, { ...of, ...found.claim, time: found.claim.tick }, found, now);
@@ -101,6 +102,11 @@ export function createTicks(broker: Broker, emit: Emit) {
     if (toAdd.length > 0) emit({ type: 'ticks.caught-up', job, schedule, ticks: toAdd });
   }
 
+  function tellEarly({ job, schedule }: LedgerOf, tick: number | null, timing: Timing, now: number): void {
+    const earlyMs = tick === null ? 0 : tick + offsetOf(timing) - now;
+    if (tick !== null && earlyMs > earlyFromMs) emit({ type: 'tick.early', job, schedule, tick, earlyMs });
+  }
+
   return {
     claim,
     /**
@@ -140,6 +146,9 @@ function mayBeNext(time: number, next: Cursor['next']): boolean {
 }
 
 const duplicateOf = (time: number) => `a duplicate: ${new Date(time).toISOString()} has its entry already`;
+
+/** From how early on a tick is told of, in ms: timers and clocks are not that exact. */
+const earlyFromMs = 500;
 
 const noTick = -1;
 

@@ -97,6 +97,20 @@ describe('a tick whose run is gone', () => {
     expect(events.of('ticks.caught-up')).toMatchObject([{ ticks: [tick] }]);
   });
 
+  it('runs early where somebody promotes it, which is said, and the next one is the one after it', async () => {
+    const { broker, seen, apply, work, events } = await setting();
+    await apply({ every: '10d', payload: { version: 1 } });
+    const tick = Number((await readCursor(broker, of))?.next);
+    await work();
+    await (await broker.queue('work').getJob(`repeat:it:${tick}`))?.promote();
+    await eventually(() => seen.length === 1);
+    expect(seen).toEqual([{ version: 1, tick }]);
+    expect(events.of('tick.early')).toMatchObject([{ schedule: 'it', tick }]);
+    expect((await readCursor(broker, of))?.next).toBe(tick + 10 * 86_400_000);
+    await apply({ every: '10d', payload: { version: 1 } });
+    expect(events.of('schedule.healed')).toEqual([]);
+  });
+
   it('has its claim closed by the producer where the run has ended without a word', async () => {
     const { broker, seen, apply, work } = await setting();
     const pool = await work();
