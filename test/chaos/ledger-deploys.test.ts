@@ -54,7 +54,7 @@ it('runs what is due of a removed schedule, and nothing after', async () => {
 
 it('hands over from one second to the next where a schedule is renamed', async () => {
   const shop = await openShop();
-  const named = (schedule: string) => [clock('renamed', '* * * * * *', schedule)];
+  const named = (schedule: string) => [clock('renamed', '* * * * * *', schedule, 'run-all')];
   const producer = await shop.deploy('producer', 1, named('old-name'));
   const worker = await shop.deploy('worker', 1, named('old-name'));
   await shop.hasRun('old-name', 3);
@@ -208,8 +208,8 @@ async function auditSeconds(broker: Broker, journal: Journal, name: string): Pro
   await auditTicks(broker, of(name), { from, to: lastSecond(), everyMs: second, journal });
 }
 
-function clock(name: string, cron: string | null = '* * * * * *', schedule = name): string {
-  const schedules = cron ? `[{ id: '${schedule}', cron: '${cron}' }]` : '[]';
+function clock(name: string, cron: string | null = '* * * * * *', schedule = name, misfire = 'run-once'): string {
+  const schedules = cron ? `[{ id: '${schedule}', cron: '${cron}', misfire: '${misfire}' }]` : '[]';
   return `defineJob({ name: '${name}', schedules: ${schedules}, run })`;
 }
 
