@@ -55,20 +55,20 @@ function definitions(count) {
 const anything = { _zod: {}, safeParse: (data) => ({ success: true, data }) };
 
 async function start(broker, registry) {
-  const input = { app: 'bench', release: '1', wanted: wantedOf(registry), now: Date.now };
+  const input = { app: 'bench', release: '1', wanted: wantedOf(registry), now: Date.now, isStart: true };
   const { failed } = await bringInLine(broker, input, () => {});
   if (failed.length > 0) throw failed[0].error;
 }
 
 /** What a team does without Rondo: every schedule upserted at each start. */
 async function upsertAll(queue, registry, optionsOf) {
-  const upserts = wantedOf(registry).map(({ id, specification: { job, timing, payload, options } }) =>
-    queue.upsertJobScheduler(id, optionsOf(id, timing), { name: job, data: payload, opts: options }),
+  const upserts = wantedOf(registry).map(({ id, specification: { job, timing, policy, payload, options } }) =>
+    queue.upsertJobScheduler(id, optionsOf(id, timing, policy), { name: job, data: payload, opts: options }),
   );
   await Promise.all(upserts);
 }
 
-const ourOptions = (id, timing) => repeatOptions(id, timing);
+const ourOptions = repeatOptions;
 const bareOptions = (_id, { cron, timezone }) => ({ pattern: cron, tz: timezone });
 
 async function timed(work) {

@@ -10,14 +10,16 @@ import type { Chain } from './plan.js';
  * carries it. Looks only: BullMQ's own listing of schedulers drops what it finds incomplete.
  *
  * @param byJob schedule ids, by job
+ * @param options.seals whether to look for edits by hand: half of the price
  */
 export async function readChains(
   broker: Broker,
   byJob: ReadonlyMap<string, readonly string[]>,
+  { seals = true } = {},
 ): Promise<Map<string, Chain>> {
   const chains = new Map<string, Chain>();
   const reads = [...byJob].flatMap(([job, ids]) =>
-    chunks(ids, 1_000).map((batch) => readBatch(broker, job, batch, chains)),
+    chunks(ids, 1_000).map((batch) => readBatch(broker, job, batch, seals, chains)),
   );
   await Promise.all(reads);
   return chains;
@@ -40,11 +42,17 @@ export async function sealChain(broker: Broker, of: LedgerOf): Promise<void> {
   await sealScript(broker.client, [ledgerKeys(broker, of).cursor, `${base}repeat:${of.schedule}`], []);
 }
 
-async function readBatch(broker: Broker, job: string, ids: readonly string[], into: Map<string, Chain>): Promise<void> {
+async function readBatch(
+  broker: Broker,
+  job: string,
+  ids: readonly string[],
+  seals: boolean,
+  into: Map<string, Chain>,
+): Promise<void> {
   const slot = broker.keys.queuePrefix(job);
   const base = `${slot}:${job}:`;
   const keys = ['repeat', 'delayed', 'wait', 'prioritized', 'active'].map((name) => base + name);
-  const answer = await readChainsScript(broker.client, keys, [base, slot, ...ids]);
+  const answer = await readChainsScript(broker.client, keys, [base, slot, seals ? 1 : 0, ...ids]);
   const [times, cursors, odd] = answer as [string, string, (number | string)[]];
   const scores = times.split(' ');
   const stands = cursors.split('\n');
@@ -79,7 +87,7 @@ if redis.call('HEXISTS', KEYS[1], 'at') == 1 then redis.call('HSET', KEYS[1], 's
 // handed on as Redis's own text: on the 32-bit embedded server a formatted number would be cut off.
 const readChainsScript = createScript(`${sealLua}${soundLua}
 local base, slot, ids = ARGV[1], ARGV[2], {}
-for i = 3, #ARGV do ids[i - 2] = ARGV[i] end
+for i = 4, #ARGV do ids[i - 3] = ARGV[i] end
 local times, runs, hashes, claims, cursors, edited = redis.call('ZMSCORE', KEYS[1], unpack(ids)), {}, {}, {}, {}, {}
 for i, id in ipairs(ids) do
   times[i] = times[i] or '0'
@@ -90,7 +98,7 @@ for i, id in ipairs(ids) do
   claims[i] = slot .. ':claims:' .. id
   local stands = redis.pcall('HMGET', slot .. ':cursor:' .. id, 'at', 'next', 'pause', 'seal', 'removed')
   cursors[i] = sound(stands[1], stands[2]) and not stands[5] and table.concat({ stands[1], stands[2] or '', stands[3] or '' }, '|') or ''
-  edited[i] = stands[4] and times[i] ~= '0' and stands[4] ~= seal(hashes[2 * i - 1])
+  edited[i] = ARGV[3] == '1' and stands[4] and times[i] ~= '0' and stands[4] ~= seal(hashes[2 * i - 1])
 end
 local delayed = redis.call('ZMSCORE', KEYS[2], unpack(runs))
 local whole = redis.call('EXISTS', unpack(hashes)) == #hashes

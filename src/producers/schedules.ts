@@ -33,6 +33,8 @@ export interface ReconcileInput extends Deployment {
   readonly lastInLine?: number;
   /** Asked between batches: false where another process may have taken the lead meanwhile. */
   readonly mayGoOn?: () => boolean;
+  /** The first look of a process: it does without what the next one, in ten seconds, finds as well. */
+  readonly isStart?: boolean;
 }
 
 export interface Reconciled extends Plan {
@@ -54,7 +56,7 @@ export async function planNow(broker: Broker, input: ReconcileInput): Promise<Pl
  */
 export async function reconcile(broker: Broker, input: ReconcileInput, emit: Emit): Promise<Reconciled> {
   const startedAt = performance.now();
-  const state = await readState(broker, input.wanted);
+  const state = await readState(broker, input.wanted, { seals: !input.isStart });
   const planned = plan({ ...input, ...state, now: input.now() });
   const mayGoOn = input.mayGoOn ?? (() => true);
   const failed: { id: string; error: unknown }[] = [];
@@ -94,9 +96,10 @@ export async function reconcile(broker: Broker, input: ReconcileInput, emit: Emi
 export async function readState(
   broker: Broker,
   wanted: readonly Wanted[] = [],
+  looking: { seals?: boolean } = {},
 ): Promise<Pick<PlanInput, 'stored' | 'unreadable' | 'chains'>> {
   const reading = readStore(broker);
-  const readingChains = readChains(broker, byJob(wanted));
+  const readingChains = readChains(broker, byJob(wanted), looking);
   readingChains.catch(() => {}); // it may fail while the store is still read
 
   const { stored, unreadable } = await reading;
@@ -104,7 +107,7 @@ export async function readState(
   const jobs = new Map(wanted.map(({ id, specification }) => [id, specification.job]));
   const others = [...stored.values()].filter(({ id, specification }) => jobs.get(id) !== specification.job);
   const chains = await readingChains;
-  for (const [id, chain] of await readChains(broker, byJob(others))) chains.set(id, chain);
+  for (const [id, chain] of await readChains(broker, byJob(others), looking)) chains.set(id, chain);
   return { stored, unreadable, chains };
 }
 

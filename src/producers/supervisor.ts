@@ -85,7 +85,7 @@ export function createSupervisor(input: SupervisorInput) {
     const startedAt = performance.now();
     const { failed, finished } = await reconcile(
       broker,
-      { ...input, wanted, lastInLine, mayGoOn: lease.held },
+      { ...input, wanted, lastInLine, isStart: state === 'new', mayGoOn: lease.held },
       news.emit,
     );
     if (finished && failed.length === 0) lastInLine = input.now();
