@@ -8,11 +8,12 @@ import express from 'express';
 import { Redis } from 'ioredis';
 import pino from 'pino';
 import { z } from 'zod';
-import { openBroker, runOptions } from '../dist/broker/queues.js';
+import { runOptions } from '../dist/broker/queues.js';
 import { createApiServer } from '../dist/http/server.js';
 import { defineJob } from '../dist/jobs/define-job.js';
 import { createRegistry } from '../dist/jobs/registry.js';
 import { createLogger, logEvents } from '../dist/observability/logger.js';
+import { openBench } from './broker.mjs';
 
 const [side, url, secret] = process.argv.slice(2);
 const job = defineJob({
@@ -25,13 +26,7 @@ const job = defineJob({
   }),
   run: () => null,
 });
-const broker = await openBroker({
-  redis: { kind: 'single', url, shown: url },
-  profile: 'fail-fast',
-  prefix: 'bench',
-  ruleOf: () => undefined,
-  emit() {},
-});
+const broker = await openBench(url, 'fail-fast');
 console.log(side === 'bare' ? await startBare() : await startRondo());
 
 /** What one would write without Rondo: no key, no validation, no log; the same options for the run. */

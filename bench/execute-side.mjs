@@ -3,23 +3,18 @@ import { openSync } from 'node:fs';
 import { Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import pino from 'pino';
-import { openBroker, runOptions } from '../dist/broker/queues.js';
+import { runOptions } from '../dist/broker/queues.js';
 import { defineJob } from '../dist/jobs/define-job.js';
 import { createLogger, logEvents } from '../dist/observability/logger.js';
 import { createPool } from '../dist/workers/pool.js';
+import { openBench } from './broker.mjs';
 
 const [side, url] = process.argv.slice(2);
 const warmUp = 10_000;
 const measured = 50_000;
 const concurrency = 50;
 const job = defineJob({ name: 'no-op', concurrency, run: () => null });
-const broker = await openBroker({
-  redis: { kind: 'single', url, shown: url },
-  profile: 'patient',
-  prefix: 'bench',
-  ruleOf: () => undefined,
-  emit() {},
-});
+const broker = await openBench(url, 'patient');
 
 await broker.client.flushall();
 for (let added = 0; added < warmUp + measured; added += 1_000) {

@@ -1,21 +1,15 @@
 import { Queue } from 'bullmq';
-import { openBroker } from '../dist/broker/queues.js';
 import { repeatOptions } from '../dist/broker/repeat.js';
 import { defineJob } from '../dist/jobs/define-job.js';
 import { createRegistry } from '../dist/jobs/registry.js';
 import { wantedOf } from '../dist/producers/plan.js';
 import { reconcile as bringInLine } from '../dist/producers/schedules.js';
+import { openBench } from './broker.mjs';
 import { alternate, report } from './compare.mjs';
 
 /** A start with unchanged schedules: reading, comparing and hashing, against upserting them all. */
 export async function reconcile(url) {
-  const broker = await openBroker({
-    redis: { kind: 'single', url, shown: url },
-    profile: 'fail-fast',
-    prefix: 'bench',
-    ruleOf: () => undefined,
-    emit() {},
-  });
+  const broker = await openBench(url, 'fail-fast');
 
   await broker.client.flushall();
   const few = definitions(10_000);

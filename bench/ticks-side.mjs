@@ -3,7 +3,7 @@ import { openSync } from 'node:fs';
 import { Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 import pino from 'pino';
-import { openBroker, runOptions } from '../dist/broker/queues.js';
+import { runOptions } from '../dist/broker/queues.js';
 import { packEntry } from '../dist/broker/tick-entry.js';
 import { defineJob } from '../dist/jobs/define-job.js';
 import { createRegistry } from '../dist/jobs/registry.js';
@@ -11,6 +11,7 @@ import { createLogger, logEvents } from '../dist/observability/logger.js';
 import { wantedOf } from '../dist/producers/plan.js';
 import { reconcile } from '../dist/producers/schedules.js';
 import { createPool } from '../dist/workers/pool.js';
+import { openBench } from './broker.mjs';
 
 const [side, url, what, count, everySeconds, seconds, spread] = process.argv.slice(2);
 const concurrency = 50;
@@ -26,13 +27,7 @@ const job = defineJob({
 });
 const offsets = new Map(job.schedules.map(({ id, timing }) => [id, timing.offset ?? 0]));
 const registry = createRegistry([job]);
-const broker = await openBroker({
-  redis: { kind: 'single', url, shown: url },
-  profile: 'patient',
-  prefix: 'bench',
-  ruleOf: () => undefined,
-  emit() {},
-});
+const broker = await openBench(url, 'patient');
 await broker.client.flushall();
 const sides = { rondo: { declare: declareRondo, work: workRondo }, bare: { declare: declareBare, work: workBare } };
 const measures = { drain, lateness, memory, entry };

@@ -47,6 +47,12 @@ export function nearest(
   return best && best.edits <= maxEdits && best.edits < name.length ? best.name : null;
 }
 
+/** A name that nobody knows, quoted, with the known one that it most likely stands for. */
+export function withNearest(name: string, known: Iterable<string>): string {
+  const near = nearest(name, known);
+  return near ? `"${name}" (did you mean "${near}"?)` : `"${name}"`;
+}
+
 /** A value as an error may quote it: JSON where it is data, shortened to 80 characters. */
 export function show(value: unknown): string {
   if (value === undefined) return 'nothing';

@@ -1,5 +1,6 @@
 import type { JobsOptions } from 'bullmq';
-import { type LedgerOf, markAdded } from './ledger.js';
+import type { Emit } from '../jobs/events.js';
+import { type Accounted, type LedgerOf, markAdded } from './ledger.js';
 import type { Broker } from './queues.js';
 import { caughtUpId } from './repeat.js';
 
@@ -7,6 +8,21 @@ import { caughtUpId } from './repeat.js';
 export interface Template {
   readonly payload: unknown;
   readonly options: JobsOptions;
+}
+
+/** What the accounting of a schedule's ticks entails: runs for those that are to be caught up, and word of all. */
+export async function followUp(
+  broker: Broker,
+  { job, schedule }: LedgerOf,
+  template: Template,
+  { toAdd, left }: Extract<Accounted, { type: 'accounted' }>,
+  emit: Emit,
+): Promise<void> {
+  await addCaughtUp(broker, { job, schedule }, template, toAdd);
+  for (const { time, to, count, outcome, reason = '' } of left) {
+    emit({ type: 'ticks.left', job, schedule, from: time, to, count, outcome, reason });
+  }
+  if (toAdd.length > 0) emit({ type: 'ticks.caught-up', job, schedule, ticks: toAdd });
 }
 
 /**
@@ -20,12 +36,9 @@ export async function addCaughtUp(
   ticks: readonly number[],
 ): Promise<void> {
   if (ticks.length === 0) return;
-  const runs = ticks.map((tick) => ({
-    name: of.job,
-    data: payload,
-    opts: { ...options, jobId: caughtUpId(of.schedule, tick) },
-  }));
-  await broker.queue(of.job).addBulk(runs);
   const ids = ticks.map((tick) => caughtUpId(of.schedule, tick));
+  await broker
+    .queue(of.job)
+    .addBulk(ids.map((jobId) => ({ name: of.job, data: payload, opts: { ...options, jobId } })));
   await markAdded(broker, of, ids);
 }

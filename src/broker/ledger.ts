@@ -97,9 +97,9 @@ export async function account(broker: Broker, input: AccountInput): Promise<Acco
     run: id,
     attempts: 0,
   });
-  const pausedAgain = found.left[0]?.outcome === 'paused';
-  const merged = pausedAgain ? await mergePaused(broker, input, found.left) : { left: found.left, replaced: '' };
-  const entries: TickEntry[] = [...merged.left];
+  const [first, ...others] = found.left;
+  const merged = first?.outcome === 'paused' ? await mergePaused(broker, input, first) : { range: first, replaced: '' };
+  const entries: TickEntry[] = merged.range ? [merged.range, ...others] : [];
   if (run && own !== null) entries.push(entryOf(own, run.id, 'running'));
   entries.push(...toAdd.map((time) => entryOf(time, caughtUpId(schedule, time), 'waiting')));
 
@@ -139,7 +139,7 @@ export async function account(broker: Broker, input: AccountInput): Promise<Acco
   }
 }
 
-/** Begins a ledger, or moves one on without a word about what lies between: the caller has accounted for it. */
+/** Begins a ledger where there is none, or one that was removed or makes no sense; another stays where it stands. */
 export async function begin(broker: Broker, of: LedgerOf, at: number, next: number | null): Promise<void> {
   const { cursor, ticks, claims } = ledgerKeys(broker, of);
   await beginScript(broker.client, [cursor, ticks, claims], [String(at), textOf(next)]);
@@ -293,14 +293,12 @@ async function judgedTicks(
 async function mergePaused(
   broker: Broker,
   of: LedgerOf,
-  left: TickRange[],
-): Promise<{ left: TickRange[]; replaced: string }> {
-  const [first, ...others] = left;
-  if (first?.outcome !== 'paused') return { left, replaced: '' };
+  range: TickRange,
+): Promise<{ range: TickRange; replaced: string }> {
   const [last = ''] = await broker.client.zrange(ledgerKeys(broker, of).ticks, '-1', '-1');
   const before = unpackEntry(of.schedule, last);
-  if (!before || !isRange(before) || before.outcome !== 'paused') return { left, replaced: '' };
-  return { left: [{ ...first, time: before.time, count: before.count + first.count }, ...others], replaced: last };
+  if (!before || !isRange(before) || before.outcome !== 'paused') return { range, replaced: '' };
+  return { range: { ...range, time: before.time, count: before.count + range.count }, replaced: last };
 }
 
 function rangeOf({ first, last, count }: { first: number; last: number; count: number }) {

@@ -1,5 +1,6 @@
 import type { Service } from '../lifecycle.js';
 import type { Broker } from './queues.js';
+import { createScript } from './scripts.js';
 
 /** A release of an app, and when processes of it were seen, in ms since the epoch by Redis's clock. */
 export interface Sighting {
@@ -18,7 +19,7 @@ interface Deployment {
  * being restarted is not gone.
  */
 export function createPresence({ client, keys }: Broker, { app, release }: Deployment, everyMs = 10_000): Service {
-  const mark = () => client.eval(markLua, 1, keys.releases, fieldOf(app, release), forgetAfterMs);
+  const mark = () => markScript(client, [keys.releases], [fieldOf(app, release), forgetAfterMs]);
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
 
@@ -47,7 +48,7 @@ export async function findNewer(
   { app, release }: Deployment,
   withinMs: number,
 ): Promise<string | null> {
-  const [time, fields] = (await client.eval(readLua, 1, keys.releases)) as [string, string[]];
+  const [time, fields] = (await readScript(client, [keys.releases], [])) as [string, string[]];
   const now = Number(time);
   const seen = sightingsOf(app, fields);
   const own = seen.find((it) => it.release === release) ?? { release, firstSeen: now, lastSeen: now };
@@ -139,14 +140,14 @@ const nowLua = `
 local time = redis.call('TIME')
 local now = time[1] .. string.sub('000000' .. time[2], -6, -4)`;
 
-const markLua = `${nowLua}
+const markScript = createScript(`${nowLua}
 local first = string.match(redis.call('HGET', KEYS[1], ARGV[1]) or '', '^(%d+) %d+$') or now
 redis.call('HSET', KEYS[1], ARGV[1], first .. ' ' .. now)
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
   local last = string.match(all[i + 1], '^%d+ (%d+)$')
   if last and tonumber(now) - tonumber(last) > tonumber(ARGV[2]) then redis.call('HDEL', KEYS[1], all[i]) end
-end`;
+end`);
 
-const readLua = `${nowLua}
-return {now, redis.call('HGETALL', KEYS[1])}`;
+const readScript = createScript(`${nowLua}
+return {now, redis.call('HGETALL', KEYS[1])}`);

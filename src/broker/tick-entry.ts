@@ -12,7 +12,6 @@ export const tickOutcomes = [
   'coalesced',
   'missed',
   'paused',
-  'excluded',
   'unknown',
 ] as const;
 export type TickOutcome = (typeof tickOutcomes)[number];
@@ -110,7 +109,7 @@ function reasonIn(parts: readonly string[], from: number): { reason?: string } {
   return reason ? { reason } : {};
 }
 
-const codes = 'wrsftckompxu';
+const codes = 'wrsftckompu';
 
 function fields(...values: (string | undefined)[]): string {
   return values

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { Broker } from '../broker/queues.js';
 import { RondoError } from '../errors.js';
 import type { RondoEvent } from '../jobs/events.js';
-import { isoTime } from '../jobs/words.js';
+import { isoOr, isoTime } from '../jobs/words.js';
 import { chunks } from '../producers/chunks.js';
 import {
   type PauseInput,
@@ -137,7 +137,7 @@ function whoAmI(): string {
 }
 
 function paused<Facts extends object>(facts: Facts, { by, note, until }: PauseInput) {
-  return { ...facts, pause: { by, note, until: until === null ? null : isoTime(until) } };
+  return { ...facts, pause: { by, note, until: isoOr(until) } };
 }
 
 const endOf = ({ until }: PauseInput) => (until === null ? '' : ` until ${isoTime(until)}`);

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { isoTime } from '../jobs/words.js';
+import { isoOr } from '../jobs/words.js';
 import { type Change, type Plan, wantedOf } from '../producers/plan.js';
 import { planNow, reconcile } from '../producers/schedules.js';
 import { print, table } from './output.js';
@@ -86,5 +86,3 @@ function reasonOf(change: Change): string {
       return 'no longer declared';
   }
 }
-
-const isoOr = (time: number | null) => (time === null ? null : isoTime(time));

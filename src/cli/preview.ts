@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { RondoError } from '../errors.js';
 import { type Timing, ticksAfter } from '../jobs/schedule.js';
 import { inWords, isoTime } from '../jobs/words.js';
-import { nearest } from '../problems.js';
+import { withNearest } from '../problems.js';
 import { print, table } from './output.js';
 import { withJobs } from './session.js';
 import { moment, wholeNumber } from './values.js';
@@ -26,11 +26,8 @@ export function addPreviewCommand(schedules: Command): void {
       withJobs(({ registry }) => {
         const found = registry.findSchedule(id);
         if (!found) {
-          const near = nearest(
-            id,
-            registry.jobs.flatMap((job) => job.schedules.map((it) => it.id)),
-          );
-          throw new RondoError('schedule-unknown', near ? `"${id}" (did you mean "${near}"?)` : `"${id}"`);
+          const known = registry.jobs.flatMap((job) => job.schedules.map((it) => it.id));
+          throw new RondoError('schedule-unknown', withNearest(id, known));
         }
         const { timing, next } = found.schedule;
         const ticks = firstOf(ticksAfter(timing, flags.from ?? Date.now(), next), flags.count);

@@ -1,5 +1,5 @@
 import { type Problem, RondoError } from '../errors.js';
-import { nearest } from '../problems.js';
+import { withNearest } from '../problems.js';
 import type { JobDefinition, Schedule } from './define-job.js';
 import { nameless } from './options.js';
 
@@ -52,6 +52,5 @@ function indexed<Item extends { job?: JobDefinition; name?: string }>(
 }
 
 function unknownJob(name: string, known: Iterable<string>): never {
-  const near = nearest(name, known);
-  throw new RondoError('job-unknown', near ? `"${name}" (did you mean "${near}"?)` : `"${name}"`);
+  throw new RondoError('job-unknown', withNearest(name, known));
 }

@@ -48,6 +48,11 @@ export function isoTime(time: number): string {
   return new Date(time).toISOString().replace('.000Z', 'Z');
 }
 
+/** The same, where there may be none. */
+export function isoOr(time: number | null | undefined): string | null {
+  return time == null ? null : isoTime(time);
+}
+
 function twoUnits(most: number, unit: string, rest: number, smaller: string): string {
   return rest > 0 ? `${most}${unit} ${rest}${smaller}` : `${most}${unit}`;
 }

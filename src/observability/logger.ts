@@ -2,6 +2,7 @@ import { stdout } from 'node:process';
 import pino, { type DestinationStream, type Level, type Logger } from 'pino';
 import pretty from 'pino-pretty';
 import type { RondoEvent, RunFacts } from '../jobs/events.js';
+import { isoTime } from '../jobs/words.js';
 
 /**
  * JSON, one line a fact; readable lines where a person looks at a terminal.
@@ -156,7 +157,7 @@ function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string 
     case 'ticks.left':
       return `${event.schedule}: ${event.count} ${event.count === 1 ? 'tick' : 'ticks'} ${event.outcome}, ${spanOf(event)}`;
     case 'tick.early':
-      return `${event.schedule}: somebody promoted the tick of ${isoOf(event.tick)}, which runs ${event.earlyMs} ms early`;
+      return `${event.schedule}: somebody promoted the tick of ${isoTime(event.tick)}, which runs ${event.earlyMs} ms early`;
     case 'ticks.caught-up':
       return `${event.schedule}: ${event.ticks.length} missed ${event.ticks.length === 1 ? 'tick is' : 'ticks are'} caught up`;
     case 'schedule.uncomputable':
@@ -167,13 +168,11 @@ function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string 
 }
 
 function spanOf({ from, to }: { from: number; to: number }): string {
-  return from === to ? isoOf(from) : `${isoOf(from)} to ${isoOf(to)}`;
+  return from === to ? isoTime(from) : `${isoTime(from)} to ${isoTime(to)}`;
 }
 
-const isoOf = (time: number) => new Date(time).toISOString().replace('.000Z', 'Z');
-
 function nameOf({ job, run, schedule, tick, attempt, maxAttempts }: RunFacts): string {
-  const what = tick === undefined ? `${job} ${run}` : `${job} tick ${isoOf(tick)}`;
+  const what = tick === undefined ? `${job} ${run}` : `${job} tick ${isoTime(tick)}`;
   const which = schedule === undefined || schedule === job ? what : `${what} of ${schedule}`;
   return attempt > 1 ? `${which} (attempt ${attempt} of ${maxAttempts})` : which;
 }

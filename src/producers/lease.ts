@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { RedisClient } from '../broker/connection.js';
+import { createScript } from '../broker/scripts.js';
 
 /**
  * One holder at a time, across processes. Once taken it renews itself, until it is released, or lost: to a Redis
@@ -24,7 +25,7 @@ export function createLease(client: RedisClient, key: string, leaseMs: number): 
 
   async function acquire(): Promise<boolean> {
     const askedAt = performance.now();
-    const answer = await client.eval(acquireLua, 1, key, holder, leaseMs);
+    const answer = await acquireScript(client, [key], [holder, leaseMs]);
     heldUntil = answer === 1 && !released ? askedAt + leaseMs : 0;
     clearInterval(renewal);
     if (held()) renewal = setInterval(() => acquire().catch(() => {}), leaseMs / 4).unref();
@@ -38,17 +39,17 @@ export function createLease(client: RedisClient, key: string, leaseMs: number): 
       released = true; // an answer that is on its way must not begin it anew
       heldUntil = 0;
       clearInterval(renewal);
-      await client.eval(releaseLua, 1, key, holder);
+      await releaseScript(client, [key], [holder]);
     },
   };
 }
 
-const acquireLua = `
+const acquireScript = createScript(`
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1`;
+return 1`);
 
-const releaseLua = `
+const releaseScript = createScript(`
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0`;
+return 0`);

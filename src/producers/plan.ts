@@ -198,7 +198,8 @@ function tickAfter({ id, specification, next }: Wanted, now: number): number | n
   }
 }
 
-function faultOf(chain: Chain | undefined): string | null {
+/** What is wrong with BullMQ's chain of a schedule; null where nothing is. */
+export function faultOf(chain: Chain | undefined): string | null {
   if (!chain || chain.next === null) return 'its scheduler is gone';
   if (chain.iteration === 'gone') return 'its next run is gone';
   if (chain.iteration === 'finished') return 'its chain ended';

@@ -111,7 +111,8 @@ export async function readState(
   return { stored, unreadable, chains };
 }
 
-function byJob(schedules: readonly { id: string; specification: Specification }[]): Map<string, string[]> {
+/** The ids of schedules, by job. */
+export function byJob(schedules: readonly { id: string; specification: Specification }[]): Map<string, string[]> {
   const ids = new Map<string, string[]>();
   for (const { id, specification } of schedules) {
     const list = ids.get(specification.job);

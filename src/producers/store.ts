@@ -1,7 +1,7 @@
 import type { Broker } from '../broker/queues.js';
 import { createScript } from '../broker/scripts.js';
 import { RondoError } from '../errors.js';
-import { nearest } from '../problems.js';
+import { withNearest } from '../problems.js';
 import type { Stored } from './plan.js';
 
 export type Entry = Omit<Stored, 'id'>;
@@ -29,8 +29,7 @@ export async function readStored(broker: Broker, id: string): Promise<Stored | n
 export async function unknownSchedule(broker: Broker, id: string): Promise<RondoError> {
   const known = await broker.client.hkeys(broker.keys.schedules);
   if (known.includes(id)) return new RondoError('schedule-unknown', `"${id}": its entry in the store cannot be read`);
-  const near = nearest(id, known);
-  return new RondoError('schedule-unknown', near ? `"${id}" (did you mean "${near}"?)` : `"${id}"`);
+  return new RondoError('schedule-unknown', withNearest(id, known));
 }
 
 /**

@@ -14,11 +14,11 @@ import { isRange, type TickEntry, type TickOutcome, type TickRun, unpackEntry } 
 import { RondoError } from '../errors.js';
 import type { MisfirePolicy } from '../jobs/misfire.js';
 import { nextTick, offsetOf, type Timing, ticksAfter } from '../jobs/schedule.js';
-import { inWords, isoTime } from '../jobs/words.js';
+import { inWords, isoOr, isoTime } from '../jobs/words.js';
 import { readChains } from './chains.js';
 import { chunks } from './chunks.js';
-import type { Chain, PauseNote, Stored } from './plan.js';
-import { readState } from './schedules.js';
+import { type Chain, faultOf, type PauseNote, type Stored } from './plan.js';
+import { byJob, readState } from './schedules.js';
 import { readStore, readStored, unknownSchedule } from './store.js';
 
 /** A schedule as people and services see it. Times are ISO, durations in ms. */
@@ -179,7 +179,7 @@ export async function listTicks(
   return {
     ticks: wanted.slice(limit === undefined ? 0 : -limit).map((entry) => tickView(of.schedule, entry)),
     unreadable: unreadable.length,
-    knownFrom: knownFrom === null ? null : isoTime(knownFrom),
+    knownFrom: isoOr(knownFrom),
   };
 }
 
@@ -198,19 +198,13 @@ interface LedgerEnd {
 
 /** One call for a thousand: ten thousand are read within the time that a person waits for. */
 async function readLedgerEnds(broker: Broker, schedules: readonly Stored[]): Promise<Map<string, LedgerEnd>> {
-  const byJob = new Map<string, Stored[]>();
-  for (const schedule of schedules) {
-    const ofJob = byJob.get(schedule.specification.job);
-    if (ofJob) ofJob.push(schedule);
-    else byJob.set(schedule.specification.job, [schedule]);
-  }
   const ends = new Map<string, LedgerEnd>();
-  const reads = [...byJob].flatMap(([job, ofJob]) =>
-    chunks(ofJob, 1_000).map(async (batch) => {
+  const reads = [...byJob(schedules)].flatMap(([job, ids]) =>
+    chunks(ids, 1_000).map(async (batch) => {
       const slot = broker.keys.queuePrefix(job);
-      const answer = await ledgerEndsScript(broker.client, [`${slot}:cursor`], [slot, ...batch.map(({ id }) => id)]);
+      const answer = await ledgerEndsScript(broker.client, [`${slot}:cursor`], [slot, ...batch]);
       const found = answer as string[];
-      batch.forEach(({ id }, index) => {
+      batch.forEach((id, index) => {
         const [state, runs, last] = found.slice(3 * index, 3 * index + 3);
         ends.set(id, { exists: state === '1', runs: Number(runs) || 0, last: last || null });
       });
@@ -267,7 +261,7 @@ function judge(
 ): Found {
   if (end?.exists && !chain?.cursor) return unreadable('where it stands');
   if (hasEnded(broker, stored, chain, now)) return { health: 'ended' };
-  const fault = faultOf(chain);
+  const fault = faultOf(chain) ?? (chain?.cursor ? null : 'it has no ledger yet');
   if (fault) return { health: 'broken', why: fault };
   if (stored.held) return { health: 'held', why: 'no longer declared; its removal waits for apply --yes' };
   if (stored.pause && pauseHolds(stored.pause, now)) return { health: 'paused' };
@@ -288,17 +282,14 @@ function isPausedAt(chain: Chain | undefined, now: number): boolean {
 
 function hasEnded(broker: Broker, { id, specification }: Stored, chain: Chain | undefined, now: number): boolean {
   const { timing } = specification;
-  if (chain && ['delayed', 'queued', 'active'].includes(chain.iteration)) return false;
+  if (isSound(chain)) return false;
   if (timing.kind === 'next' && !broker.ruleOf(id)) return chain?.cursor?.next === null;
   return ticksDueAfter(broker, id, timing, now, 1).length === 0;
 }
 
-function faultOf(chain: Chain | undefined): string | null {
-  if (!chain || chain.next === null) return 'its scheduler is gone';
-  if (chain.iteration === 'gone') return 'its next run is gone';
-  if (chain.iteration === 'finished') return 'its chain ended';
-  if (chain.edited) return 'its scheduler was edited by hand';
-  return chain.cursor ? null : 'it has no ledger yet';
+/** Whether the next run is where it should be. */
+function isSound(chain: Chain | undefined): boolean {
+  return chain !== undefined && ['delayed', 'queued', 'active'].includes(chain.iteration);
 }
 
 function nextDue(broker: Broker, { id, specification, pause }: Stored, chain: Chain | undefined, now: number) {
@@ -306,7 +297,7 @@ function nextDue(broker: Broker, { id, specification, pause }: Stored, chain: Ch
     const [first] = pause.until === null ? [] : ticksDueAfter(broker, id, specification.timing, pause.until, 1);
     return first === undefined ? null : first + offsetOf(specification.timing);
   }
-  return chain && ['delayed', 'queued', 'active'].includes(chain.iteration) ? chain.next : null;
+  return chain && isSound(chain) ? chain.next : null;
 }
 
 /** The first ticks that are due after a moment; none where only another release's code could tell. */
@@ -354,8 +345,6 @@ function takenAt(schedule: string, { run, time, attempts, claimed, started }: Ti
 function pauseView({ since, until, by, note }: PauseNote): PauseView {
   return { since: isoTime(since), until: isoOr(until), by, note };
 }
-
-const isoOr = (time: number | null | undefined) => (time == null ? null : isoTime(time));
 
 // A key of another type is no ledger, and must not hide the others.
 const ledgerEndsScript = createScript(`

@@ -1,5 +1,5 @@
 import type { Job } from 'bullmq';
-import { addCaughtUp } from '../broker/caught-up.js';
+import { addCaughtUp, followUp } from '../broker/caught-up.js';
 import {
   type AccountInput,
   account,
@@ -84,7 +84,7 @@ interface AccountFor extends LedgerOf {
 
 /** Accounts for all that is due now, adds the runs that are to be caught up, and says what was left. */
 export async function accountFor(broker: Broker, input: AccountFor, emit: Emit): Promise<void> {
-  const { job, schedule, specification } = input;
+  const { schedule, specification } = input;
   const { timing, policy } = specification;
   let { cursor } = input;
   for (;;) {
@@ -93,12 +93,7 @@ export async function accountFor(broker: Broker, input: AccountFor, emit: Emit):
       cursor = found.cursor;
       continue;
     }
-    if (found.type !== 'accounted') return;
-    await addCaughtUp(broker, input, specification, found.toAdd);
-    for (const { time, to, count, outcome, reason = '' } of found.left) {
-      emit({ type: 'ticks.left', job, schedule, from: time, to, count, outcome, reason });
-    }
-    if (found.toAdd.length > 0) emit({ type: 'ticks.caught-up', job, schedule, ticks: found.toAdd });
+    if (found.type === 'accounted') await followUp(broker, input, specification, found, emit);
     return;
   }
 }

@@ -1,5 +1,5 @@
-import type { Job, JobsOptions } from 'bullmq';
-import { addCaughtUp } from '../broker/caught-up.js';
+import type { Job } from 'bullmq';
+import { followUp, type Template } from '../broker/caught-up.js';
 import {
   type Accounted,
   type AccountInput,
@@ -44,8 +44,7 @@ export function createTicks(broker: Broker, emit: Emit) {
     const found = await accountFrom({ ...of, ...carried }, job, named.time, now);
     switch (found.type) {
       case 'accounted':
-        await addCaughtUp(broker, of, templateOf(job), found.toAdd);
-        tellLeft(of, found);
+        await followUp(broker, of, templateOf(job), found, emit);
         tellEarly(of, found.own, carried.timing, now);
         return found.own === null ? { nothing: reasonOf(found) } : { tick: tickAt(of, found.own, carried.timing, now) };
       case 'again':
@@ -93,13 +92,6 @@ export function createTicks(broker: Broker, emit: Emit) {
   async function begun(job: Job, tick: ClaimedTick): Promise<TickClaim> {
     await start(broker, tick, entryOf(tick, String(job.id), 'running', job.attemptsMade));
     return { tick };
-  }
-
-  function tellLeft({ job, schedule }: LedgerOf, { left, toAdd }: Extract<Accounted, { type: 'accounted' }>): void {
-    for (const { time, to, count, outcome, reason = '' } of left) {
-      emit({ type: 'ticks.left', job, schedule, from: time, to, count, outcome, reason });
-    }
-    if (toAdd.length > 0) emit({ type: 'ticks.caught-up', job, schedule, ticks: toAdd });
   }
 
   function tellEarly({ job, schedule }: LedgerOf, tick: number | null, timing: Timing, now: number): void {
@@ -189,7 +181,7 @@ function wordsOf(outcome: Outcome): { outcome: TickOutcome; reason?: string } {
 }
 
 /** The options that its scheduler gives every run, without what is this one's own. */
-function templateOf(job: Job): { payload: unknown; options: JobsOptions } {
+function templateOf(job: Job): Template {
   const { attempts, backoff, priority, removeOnComplete, removeOnFail, keepLogs } = job.opts;
   const options = { attempts, backoff, ...(priority && { priority }), removeOnComplete, removeOnFail, keepLogs };
   return { payload: job.data, options };

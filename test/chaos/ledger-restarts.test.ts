@@ -1,13 +1,11 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { eventually, fixture } from '../support/harness.js';
 import { writeJobs } from '../support/jobs-module.js';
 import { auditTicks, firstTick, openJournal } from '../support/ledger-audit.js';
 import { startProgram } from '../support/processes.js';
-import { seededRandom } from '../support/seeded-random.js';
+import { restartAtRandom } from '../support/restarts.js';
 
 const chaosMs = 60_000;
-const meanPauseMs = 1_500;
 /** Longer than it takes until a run is given to another worker when its own was killed. */
 const recoveryMs = 90_000;
 
@@ -29,7 +27,6 @@ const clock = (name, misfire) => defineJob({
 export default [clock('all', 'run-all'), clock('once', 'run-once')];`;
 
 it('accounts once for every second while four processes of all roles are killed and restarted for 60 s', async () => {
-  const random = seededRandom();
   const { broker, prefix } = await fixture([]);
   const journal = openJournal();
   const env = { RONDO_JOBS: writeJobs(module(journal.code)), RONDO_PREFIX: prefix };
@@ -37,19 +34,7 @@ it('accounts once for every second while four processes of all roles are killed 
 
   const programs = Array.from({ length: 4 }, () => startProgram(['start'], { env }));
   await eventually(() => journal.notes('all').length > 0 && journal.notes('once').length > 0, 30_000);
-  const counts = { SIGKILL: 0, SIGTERM: 0 };
-  const chaosEndsAt = Date.now() + chaosMs;
-  while (Date.now() < chaosEndsAt) {
-    await sleep(meanPauseMs * (0.5 + random()));
-    const index = Math.floor(random() * programs.length);
-    const signal = random() < 0.5 ? 'SIGKILL' : 'SIGTERM';
-    counts[signal] += 1;
-    const victim = programs[index];
-    expect(victim?.child.exitCode, `it ended by itself: ${victim?.text()}`).toBeNull();
-    victim?.kill(signal);
-    await victim?.exit;
-    programs[index] = startProgram(['start'], { env });
-  }
+  const counts = await restartAtRandom(programs, env, chaosMs);
 
   const to = Math.floor(Date.now() / second) * second;
   console.log(`${counts.SIGKILL} SIGKILL, ${counts.SIGTERM} SIGTERM`);

@@ -1,14 +1,12 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { eventually, fixture } from '../support/harness.js';
 import { freshFolder, writeJobs } from '../support/jobs-module.js';
 import { startProgram } from '../support/processes.js';
-import { seededRandom } from '../support/seeded-random.js';
+import { restartAtRandom } from '../support/restarts.js';
 
 const chaosMs = 30_000;
-const meanPauseMs = 1_500;
 /** Longer than it takes until a run is given to another worker when its own was killed. */
 const recoveryMs = 60_000;
 
@@ -29,7 +27,6 @@ export default [
 ];`;
 
 it('runs every second of a cron while its processes are killed and restarted', async () => {
-  const random = seededRandom();
   const { prefix } = await fixture([]);
   const folder = freshFolder();
   const env = { RONDO_JOBS: writeJobs(module, { folder }), RONDO_PREFIX: prefix };
@@ -38,19 +35,7 @@ it('runs every second of a cron while its processes are killed and restarted', a
 
   const programs = Array.from({ length: 4 }, () => startProgram(['start'], { env }));
   await eventually(() => ticks().length > 0, 30_000);
-  const counts = { SIGKILL: 0, SIGTERM: 0 };
-  const chaosEndsAt = Date.now() + chaosMs;
-  while (Date.now() < chaosEndsAt) {
-    await sleep(meanPauseMs * (0.5 + random()));
-    const index = Math.floor(random() * programs.length);
-    const signal = random() < 0.5 ? 'SIGKILL' : 'SIGTERM';
-    counts[signal] += 1;
-    const victim = programs[index];
-    expect(victim?.child.exitCode, `it ended by itself: ${victim?.text()}`).toBeNull();
-    victim?.kill(signal);
-    await victim?.exit;
-    programs[index] = startProgram(['start'], { env });
-  }
+  const counts = await restartAtRandom(programs, env, chaosMs);
 
   const lastAt = Math.floor(Date.now() / 1_000) * 1_000;
   const missing = () => {
