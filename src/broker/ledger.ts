@@ -161,9 +161,11 @@ export async function markAdded(broker: Broker, of: LedgerOf, runs: readonly str
   await markScript(broker.client, [ledgerKeys(broker, of).claims], runs);
 }
 
+/** Where a ledger stands; null where there is none, or its schedule was removed. */
 export async function readCursor(broker: Broker, of: LedgerOf): Promise<Cursor | null> {
-  const [at, next, pause] = await broker.client.hmget(ledgerKeys(broker, of).cursor, 'at', 'next', 'pause');
-  const sound = /^\d+$/.test(at ?? '') && /^>?\d*$/.test(next ?? '');
+  const fields = ['at', 'next', 'pause', 'removed'];
+  const [at, next, pause, removed] = await broker.client.hmget(ledgerKeys(broker, of).cursor, ...fields);
+  const sound = /^\d+$/.test(at ?? '') && /^>?\d*$/.test(next ?? '') && !removed;
   return sound ? cursorOf([at, next, pause]) : null;
 }
 

@@ -10,16 +10,16 @@ import type { Chain } from './plan.js';
  * carries it. Looks only: BullMQ's own listing of schedulers drops what it finds incomplete.
  *
  * @param byJob schedule ids, by job
- * @param options.seals whether to look for edits by hand: half of the price
+ * @param options.ledgers whether to read where their ledgers stand, and to look for edits by hand: half of the price
  */
 export async function readChains(
   broker: Broker,
   byJob: ReadonlyMap<string, readonly string[]>,
-  { seals = true } = {},
+  { ledgers = true } = {},
 ): Promise<Map<string, Chain>> {
   const chains = new Map<string, Chain>();
   const reads = [...byJob].flatMap(([job, ids]) =>
-    chunks(ids, 1_000).map((batch) => readBatch(broker, job, batch, seals, chains)),
+    chunks(ids, 1_000).map((batch) => readBatch(broker, job, batch, ledgers, chains)),
   );
   await Promise.all(reads);
   return chains;
@@ -46,13 +46,13 @@ async function readBatch(
   broker: Broker,
   job: string,
   ids: readonly string[],
-  seals: boolean,
+  ledgers: boolean,
   into: Map<string, Chain>,
 ): Promise<void> {
   const slot = broker.keys.queuePrefix(job);
   const base = `${slot}:${job}:`;
   const keys = ['repeat', 'delayed', 'wait', 'prioritized', 'active'].map((name) => base + name);
-  const answer = await readChainsScript(broker.client, keys, [base, slot, seals ? 1 : 0, ...ids]);
+  const answer = await readChainsScript(broker.client, keys, [base, slot, ledgers ? 1 : 0, ...ids]);
   const [times, cursors, odd] = answer as [string, string, (number | string)[]];
   const scores = times.split(' ');
   const stands = cursors.split('\n');
@@ -95,14 +95,16 @@ for i, id in ipairs(ids) do
   runs[i] = scheduler .. ':' .. times[i]
   hashes[2 * i - 1] = base .. scheduler
   hashes[2 * i] = base .. runs[i]
-  claims[i] = slot .. ':claims:' .. id
-  local stands = redis.pcall('HMGET', slot .. ':cursor:' .. id, 'at', 'next', 'pause', 'seal', 'removed')
-  cursors[i] = sound(stands[1], stands[2]) and not stands[5] and table.concat({ stands[1], stands[2] or '', stands[3] or '' }, '|') or ''
-  edited[i] = ARGV[3] == '1' and stands[4] and times[i] ~= '0' and stands[4] ~= seal(hashes[2 * i - 1])
+  if ARGV[3] == '1' then
+    claims[i] = slot .. ':claims:' .. id
+    local stands = redis.pcall('HMGET', slot .. ':cursor:' .. id, 'at', 'next', 'pause', 'seal', 'removed')
+    cursors[i] = sound(stands[1], stands[2]) and not stands[5] and table.concat({ stands[1], stands[2] or '', stands[3] or '' }, '|') or ''
+    edited[i] = stands[4] and times[i] ~= '0' and stands[4] ~= seal(hashes[2 * i - 1])
+  end
 end
 local delayed = redis.call('ZMSCORE', KEYS[2], unpack(runs))
 local whole = redis.call('EXISTS', unpack(hashes)) == #hashes
-local claimed = redis.call('EXISTS', unpack(claims)) > 0
+local claimed = #claims > 0 and redis.call('EXISTS', unpack(claims)) > 0
 
 local function iteration(i)
   if times[i] == '0' or redis.call('EXISTS', hashes[2 * i - 1], hashes[2 * i]) < 2 then return 'gone' end

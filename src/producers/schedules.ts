@@ -1,5 +1,5 @@
 import { ErrorCode } from 'bullmq';
-import { markPause } from '../broker/ledger.js';
+import { markPause, readCursor } from '../broker/ledger.js';
 import type { Broker } from '../broker/queues.js';
 import { repeatOptions } from '../broker/repeat.js';
 import type { Emit } from '../jobs/events.js';
@@ -56,7 +56,7 @@ export async function planNow(broker: Broker, input: ReconcileInput): Promise<Pl
  */
 export async function reconcile(broker: Broker, input: ReconcileInput, emit: Emit): Promise<Reconciled> {
   const startedAt = performance.now();
-  const state = await readState(broker, input.wanted, { seals: !input.isStart });
+  const state = await readState(broker, input.wanted, { ledgers: !input.isStart });
   const planned = plan({ ...input, ...state, now: input.now() });
   const mayGoOn = input.mayGoOn ?? (() => true);
   const failed: { id: string; error: unknown }[] = [];
@@ -75,11 +75,7 @@ export async function reconcile(broker: Broker, input: ReconcileInput, emit: Emi
     await hold(broker, planned.refused.ids, state.stored);
     emit({ type: 'schedules.removal-refused', schedules: planned.refused.ids, owned: planned.refused.owned });
   }
-  const owners = [ownerOf(input.app), 'api'];
-  const touched = new Set(planned.changes.map(idOf));
-  const own = [...state.stored.values()].filter(({ id, owner }) => owners.includes(owner) && !touched.has(id));
-  await keepPauses(broker, own, state.chains, input.now(), emit);
-  await watchTicks(broker, { schedules: own, chains: state.chains, now: input.now(), mayGoOn }, emit);
+  if (!input.isStart) await lookAfter(broker, input, planned, state, mayGoOn, emit);
   emit({
     type: 'schedules.reconciled',
     ...countByKind(planned.changes),
@@ -96,7 +92,7 @@ export async function reconcile(broker: Broker, input: ReconcileInput, emit: Emi
 export async function readState(
   broker: Broker,
   wanted: readonly Wanted[] = [],
-  looking: { seals?: boolean } = {},
+  looking: { ledgers?: boolean } = {},
 ): Promise<Pick<PlanInput, 'stored' | 'unreadable' | 'chains'>> {
   const reading = readStore(broker);
   const readingChains = readChains(broker, byJob(wanted), looking);
@@ -136,6 +132,22 @@ async function apply(broker: Broker, change: Change, input: ReconcileInput, stat
   }
 }
 
+/** What the ledgers want of the schedules that were not touched: those of the app, and those of no app. */
+async function lookAfter(
+  broker: Broker,
+  { app, now }: ReconcileInput,
+  { changes }: Plan,
+  { stored, chains }: State,
+  mayGoOn: () => boolean,
+  emit: Emit,
+): Promise<void> {
+  const owners = [ownerOf(app), 'api'];
+  const touched = new Set(changes.map(idOf));
+  const own = [...stored.values()].filter(({ id, owner }) => owners.includes(owner) && !touched.has(id));
+  await keepPauses(broker, own, chains, now(), emit);
+  await watchTicks(broker, { schedules: own, chains, now: now(), mayGoOn }, emit);
+}
+
 /** Pauses end by themselves, and outlast a ledger that was begun anew. */
 async function keepPauses(
   broker: Broker,
@@ -163,14 +175,11 @@ async function put(broker: Broker, change: Upsert, input: ReconcileInput, state:
   const { id, specification } = wanted;
   const of = { job: specification.job, schedule: id };
   const chain = state.chains.get(id);
-  if (chain?.cursor) {
+  const cursor = input.isStart ? await readCursor(broker, of) : chain?.cursor;
+  if (cursor) {
     const before = state.stored.get(id)?.specification ?? specification;
     const timingFromNow = { timing: specification.timing, rule: wanted.next };
-    await accountFor(
-      broker,
-      { ...of, specification: before, cursor: chain.cursor, now: input.now(), timingFromNow },
-      emit,
-    );
+    await accountFor(broker, { ...of, specification: before, cursor, now: input.now(), timingFromNow }, emit);
   } else {
     await beginAnew(broker, of, specification, input.now(), emit, change.kind === 'add' ? input.lastInLine : undefined);
   }

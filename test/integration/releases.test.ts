@@ -39,7 +39,7 @@ describe.each([
     expect((await marksOf(broker, 'shop', '1.0.0')).firstSeen).toBe(begun.firstSeen);
 
     await first.stop(Date.now());
-    const marking = vi.spyOn(broker.client, 'eval');
+    const marking = vi.spyOn(broker.client, 'evalsha');
     await start(broker, { app: 'shop', release: '2.0.0' }, 50);
     await eventually(() => marking.mock.calls.length > 4);
     expect(marking.mock.calls.filter((call) => call.includes('["shop","1.0.0"]'))).toEqual([]);
@@ -103,7 +103,7 @@ describe('a producer of an older release', () => {
   it('neither leads nor changes anything while a worker of a newer one is alive, and says so once', async () => {
     const { broker, events, supervise } = await setUp();
     await start(broker, { app: 'test', release: '1.10.0' });
-    const turns = vi.spyOn(broker.client, 'eval');
+    const turns = vi.spyOn(broker.client, 'evalsha');
 
     await supervise('1.9.0');
     await eventually(() => turns.mock.calls.length >= 4, 20_000);
