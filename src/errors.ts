@@ -11,6 +11,8 @@ export const errorTable = {
   'run-unknown': { status: 404, retryable: false, message: 'There is no such run' },
   'run-invalid': { status: 422, retryable: false, message: 'The run cannot be enqueued as asked' },
   'run-expired': { status: 409, retryable: false, message: 'The run was too late to start' },
+  'run-cancelled': { status: 409, retryable: false, message: 'The run was cancelled' },
+  'run-ended': { status: 409, retryable: false, message: 'The run has ended' },
   'run-timed-out': { status: 504, retryable: true, message: 'The run took longer than its timeout' },
   'run-interrupted': { status: 503, retryable: true, message: 'The process that executed the run was stopped' },
   'run-lock-lost': { status: 503, retryable: true, message: 'The process lost its hold on the run' },

@@ -1,13 +1,12 @@
-import type { JobsOptions } from 'bullmq';
 import type { Emit } from '../jobs/events.js';
 import { type Accounted, type LedgerOf, markAdded } from './ledger.js';
-import type { Broker } from './queues.js';
+import type { Broker, RunOptions } from './queues.js';
 import { caughtUpId } from './repeat.js';
 
 /** What every run of a schedule gets. */
 export interface Template {
   readonly payload: unknown;
-  readonly options: JobsOptions;
+  readonly options: RunOptions;
 }
 
 /** What the accounting of a schedule's ticks entails: runs for those that are to be caught up, and word of all. */

@@ -58,9 +58,16 @@ export type Accounted =
       readonly toAdd: readonly number[];
       /** Ticks that no run will be for. */
       readonly left: readonly TickRange[];
+      /** Who has cancelled the worker's own run before it began. */
+      readonly cancelledBy: string | null;
     }
   /** The run has a claim already: another attempt, or a delivery after a crash. */
-  | { readonly type: 'again'; readonly claim: Claim; readonly pause: Pause | null }
+  | {
+      readonly type: 'again';
+      readonly claim: Claim;
+      readonly pause: Pause | null;
+      readonly cancelledBy: string | null;
+    }
   /** The run's tick is settled: somebody retries the run by hand. */
   | { readonly type: 'closed'; readonly tick: number }
   | { readonly type: 'moved'; readonly cursor: Cursor }
@@ -73,6 +80,8 @@ export interface Claim {
   readonly due: number;
   readonly claimedAt: number;
   readonly state: 'running' | 'waiting' | 'pending';
+  /** How its run has ended, as a worker saw it before BullMQ had its word; packed. */
+  readonly last?: string;
 }
 
 /** How many entries are kept of a schedule. */
@@ -125,15 +134,29 @@ export async function account(broker: Broker, input: AccountInput): Promise<Acco
       ]),
     ],
   )) as [string, ...(string | null)[]];
-  switch (answer[0]) {
+  return accountedAs(answer, { own, toAdd, left: found.left });
+}
+
+function accountedAs(
+  [type, ...words]: [string, ...(string | null)[]],
+  found: { own: number | null; toAdd: readonly number[]; left: readonly TickRange[] },
+): Accounted {
+  switch (type) {
     case 'done':
-      return { type: 'accounted', own, toAdd, left: found.left };
-    case 'again':
-      return { type: 'again', claim: unpackClaim(answer[1] ?? ''), pause: pauseIn(answer[2]) };
+      return { type: 'accounted', ...found, cancelledBy: words[0] || null };
+    case 'again': {
+      const [claim, pause, cancelledBy] = words;
+      return {
+        type: 'again',
+        claim: unpackClaim(claim ?? ''),
+        pause: pauseIn(pause),
+        cancelledBy: cancelledBy || null,
+      };
+    }
     case 'closed':
-      return { type: 'closed', tick: Number(answer[1]) };
+      return { type: 'closed', tick: Number(words[0]) };
     case 'moved':
-      return { type: 'moved', cursor: cursorOf(answer.slice(1)) };
+      return { type: 'moved', cursor: cursorOf(words) };
     default:
       return { type: 'none' };
   }
@@ -145,15 +168,46 @@ export async function begin(broker: Broker, of: LedgerOf, at: number, next: numb
   await beginScript(broker.client, [cursor, ticks, claims], [String(at), textOf(next)]);
 }
 
-/** A run of a tick starts, that has its entry already: one that was caught up, or that is run once more. */
+/** A run of a tick starts, or waits for its turn, that has its entry already. */
 export async function start(broker: Broker, of: LedgerOf, entry: TickRun): Promise<void> {
-  const claim = packClaim({ tick: entry.time, due: entry.due, claimedAt: entry.claimed, state: 'running' });
+  const state = entry.outcome === 'waiting' ? 'waiting' : 'running';
+  const claim = packClaim({ tick: entry.time, due: entry.due, claimedAt: entry.claimed, state });
   await write(broker, of, entry, claim);
 }
 
 /** Closes the claim of a run with what became of it. A later word replaces an earlier one. */
 export async function settle(broker: Broker, of: LedgerOf, entry: TickRun): Promise<void> {
   await write(broker, of, entry, '');
+}
+
+/**
+ * Notes on its claim how a run has ended, before BullMQ has it: where both the run and whoever knew of it are gone,
+ * the ledger still learns it.
+ */
+export async function noteEnd(broker: Broker, of: LedgerOf, entry: TickRun): Promise<void> {
+  const claim: Claim = { tick: entry.time, due: entry.due, claimedAt: entry.claimed, state: 'running' };
+  const noted = packClaim({ ...claim, last: packEntry(of.schedule, entry) });
+  await noteScript(broker.client, [ledgerKeys(broker, of).claims], [entry.run, noted]);
+}
+
+/** Closes the claim of a run that did not execute: its tick joins the range before it, where that is of its kind. */
+export async function settleLeft(
+  broker: Broker,
+  of: LedgerOf,
+  run: string,
+  { time, outcome, reason }: Pick<TickRange, 'time' | 'outcome' | 'reason'>,
+): Promise<void> {
+  const keys = ledgerKeys(broker, of);
+  const alone: TickRange = { time, to: time, count: 1, outcome, ...(reason && { reason }) };
+  const [last = ''] = await broker.client.zrevrangebyscore(keys.ticks, `(${time}`, '-inf', 'LIMIT', 0, 1);
+  const before = unpackEntry(of.schedule, last);
+  const joins = before && isRange(before) && before.outcome === outcome && before.reason === reason;
+  const range = joins ? { ...before, to: time, count: before.count + 1 } : alone;
+  await leaveScript(
+    broker.client,
+    [keys.cursor, keys.ticks, keys.claims],
+    [run, time, ledgerCap, joins ? last : '', range.time, packEntry(of.schedule, range), packEntry(of.schedule, alone)],
+  );
 }
 
 /** The runs of these claims have been added to their queue. */
@@ -172,6 +226,12 @@ export async function readCursor(broker: Broker, of: LedgerOf): Promise<Cursor |
 export async function readClaims(broker: Broker, of: LedgerOf): Promise<Map<string, Claim>> {
   const claims = await broker.client.hgetall(ledgerKeys(broker, of).claims);
   return new Map(Object.entries(claims).map(([run, claim]) => [run, unpackClaim(claim)]));
+}
+
+/** The claim of one run; null where it has none, or an older release's word for it. */
+export async function readClaim(broker: Broker, of: LedgerOf, run: string): Promise<Claim | null> {
+  const text = await broker.client.hget(ledgerKeys(broker, of).claims, run);
+  return text ? unpackClaim(text) : null;
 }
 
 export interface TicksQuery {
@@ -223,6 +283,7 @@ export async function endLedger(broker: Broker, of: LedgerOf, now: number): Prom
     .pexpire(keys.cursor, keptAfterRemoval)
     .pexpire(keys.ticks, keptAfterRemoval)
     .pexpire(keys.claims, keptAfterRemoval)
+    .pexpire(keys.turns, keptAfterRemoval)
     .exec();
 }
 
@@ -234,6 +295,7 @@ export function ledgerKeys({ keys }: Broker, { job, schedule }: LedgerOf) {
     cursor: `${slot}:cursor:${schedule}`,
     ticks: `${slot}:ticks:${schedule}`,
     claims: `${slot}:claims:${schedule}`,
+    turns: `${slot}:overlap:${schedule}`,
     run: (id: string) => `${slot}:${job}:${id}`,
   };
 }
@@ -349,14 +411,15 @@ function pauseIn(text: string | null | undefined): Pause | null {
   return { since: Number(since), until: until ? Number(until) : null };
 }
 
-function packClaim({ tick, due, claimedAt, state }: Claim): string {
-  return `${tick} ${due} ${claimedAt} ${state}`;
+function packClaim({ tick, due, claimedAt, state, last }: Claim): string {
+  return [tick, due, claimedAt, state, ...(last ? [last] : [])].join(' ');
 }
 
 function unpackClaim(text: string): Claim {
-  const [tick, due, claimedAt, state] = text.split(' ');
+  const [tick, due, claimedAt, state, ...words] = text.split(' ');
   const known = state === 'pending' || state === 'waiting' ? state : 'running';
-  return { tick: Number(tick), due: Number(due), claimedAt: Number(claimedAt), state: known };
+  const last = words.join(' ');
+  return { tick: Number(tick), due: Number(due), claimedAt: Number(claimedAt), state: known, ...(last && { last }) };
 }
 
 /** A cursor that makes no sense, since a hand has been at it, is none. */
@@ -381,7 +444,7 @@ local cursor, ticks, claims, job = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local run = ARGV[1]
 if run ~= '' then
   local claim = redis.call('HGET', claims, run)
-  if claim then return { 'again', claim, redis.call('HGET', cursor, 'pause') or '' } end
+  if claim then return { 'again', claim, redis.call('HGET', cursor, 'pause') or '', redis.call('HGET', job, 'cancel') or '' } end
   local tick = redis.call('HGET', job, 'tick')
   if tick then return { 'closed', tick } end
 end
@@ -406,7 +469,7 @@ for i = last + 1, #ARGV, 2 do
 end
 if runs > 0 then redis.call('HINCRBY', cursor, 'runs', runs) end
 trim(cursor, ticks, ARGV[6])
-return { 'done' }`);
+return { 'done', run ~= '' and redis.call('HGET', job, 'cancel') or '' }`);
 
 const beginScript = createScript(`${soundLua}
 local stands = redis.call('HMGET', KEYS[1], 'at', 'next', 'removed')
@@ -426,6 +489,20 @@ redis.call('ZADD', ticks, ARGV[2], ARGV[3])
 local left = redis.call('PTTL', cursor)
 if left > 0 then redis.call('PEXPIRE', ticks, left) redis.call('PEXPIRE', claims, left) end
 trim(cursor, ticks, ARGV[5])`);
+
+const noteScript = createScript(`
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end`);
+
+// Where the range before has changed since it was read, the tick keeps an entry of its own.
+const leaveScript = createScript(`${trimLua}
+local cursor, ticks, claims = KEYS[1], KEYS[2], KEYS[3]
+redis.call('HDEL', claims, ARGV[1])
+local from = redis.call('HGET', cursor, 'from')
+if not from or tonumber(ARGV[2]) < tonumber(from) then return end
+redis.call('ZREMRANGEBYSCORE', ticks, ARGV[2], ARGV[2])
+local joined = ARGV[4] ~= '' and redis.call('ZREM', ticks, ARGV[4]) == 1
+if joined then redis.call('ZADD', ticks, ARGV[5], ARGV[6]) else redis.call('ZADD', ticks, ARGV[2], ARGV[7]) end
+trim(cursor, ticks, ARGV[3])`);
 
 const markScript = createScript(`
 for _, run in ipairs(ARGV) do

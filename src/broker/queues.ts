@@ -1,7 +1,8 @@
 import { type JobsOptions, Queue, type RepeatStrategy } from 'bullmq';
 import { RondoError } from '../errors.js';
-import type { JobDefinition } from '../jobs/define-job.js';
+import type { JobDefinition, Schedule } from '../jobs/define-job.js';
 import type { Emit } from '../jobs/events.js';
+import type { Overlap } from '../jobs/overlap.js';
 import type { NextTick } from '../jobs/schedule.js';
 import { connect, disconnect, type Profile, type ReachableRedis, type RedisClient } from './connection.js';
 import { createRepeatStrategy } from './repeat.js';
@@ -98,8 +99,18 @@ async function claimStore({ client, keys }: Broker): Promise<void> {
   }
 }
 
+/** What BullMQ keeps of a run for us, beside its own options. Durations in ms. */
+export interface RunOptions extends JobsOptions {
+  /** It is not started later than this after it was due. */
+  readonly expiresIn?: number;
+  /** The same for a tick. */
+  readonly lateAfter?: number;
+  /** What becomes of it while another run of its schedule has not ended; `allow` where nothing is said. */
+  readonly overlap?: Exclude<Overlap, 'allow'>;
+}
+
 /** The one translation from a definition to BullMQ's options. `backoff` only names our strategy: workers compute the delay. */
-export function runOptions(job: JobDefinition): JobsOptions {
+export function runOptions(job: JobDefinition): RunOptions {
   return {
     attempts: job.retry.attempts,
     backoff: { type: 'rondo' },
@@ -109,6 +120,14 @@ export function runOptions(job: JobDefinition): JobsOptions {
     keepLogs: 1_000,
   };
 }
+
+/** What every run of a schedule gets: the job's options, the same object where the schedule adds none. */
+export function tickOptions(options: RunOptions, { overlap, lateAfter }: TickPolicies): RunOptions {
+  if (overlap === 'allow' && lateAfter === null) return options;
+  return { ...options, ...(overlap !== 'allow' && { overlap }), ...(lateAfter !== null && { lateAfter }) };
+}
+
+type TickPolicies = Pick<Schedule, 'overlap' | 'lateAfter'>;
 
 function keysUnder(prefix: string): Keys {
   const whole = `{${prefix}}`;

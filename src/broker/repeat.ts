@@ -77,6 +77,11 @@ export function tickOf(job: Pick<Job, 'id' | 'opts'>): { schedule: string; time:
   return { schedule: match[2], time: Number(match[3]) - offset };
 }
 
+/** The schedule that a run is of, as a tick or out of turn; null for one that is of none. */
+export function scheduleOf(job: Pick<Job, 'id' | 'opts'>): string | null {
+  return tickOf(job)?.schedule ?? /^trigger:([^:]+):[^:]+$/.exec(job.id ?? '')?.[1] ?? null;
+}
+
 /** What its scheduler gave a run along. */
 export function carrierOf({ opts }: Pick<Job, 'opts'>): Partial<RepeatCarrier> | undefined {
   return (opts as { repeat?: Partial<RepeatCarrier> }).repeat;

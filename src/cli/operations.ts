@@ -1,4 +1,3 @@
-import { hostname, userInfo } from 'node:os';
 import type { Command } from 'commander';
 import type { Broker } from '../broker/queues.js';
 import { RondoError } from '../errors.js';
@@ -15,7 +14,7 @@ import {
 import type { Stored } from '../producers/plan.js';
 import { readStore } from '../producers/store.js';
 import { print } from './output.js';
-import { withRedis } from './session.js';
+import { whoAmI, withRedis } from './session.js';
 import { futureMoment } from './values.js';
 
 interface PauseFlags {
@@ -56,10 +55,11 @@ export function addOperationCommands(schedules: Command): void {
     .command('trigger')
     .argument('<id>')
     .description('start a run of it now; it is no tick of its')
+    .option('--force', 'even while another run executes, whatever the schedule says of overlap')
     .option('--json', 'print JSON')
-    .action((id: string, flags: Flags) =>
+    .action((id: string, flags: Flags & { force?: boolean }) =>
       withRedis(async ({ broker }) => {
-        const { job, run } = await triggerSchedule(broker, id);
+        const { job, run } = await triggerSchedule(broker, id, flags);
         print({ schedule: id, job, run }, flags, () => `${job} ${run} is enqueued`);
       }),
     );
@@ -125,15 +125,6 @@ function pauseOptions(command: Command): Command {
 
 function pauseOf({ by = whoAmI(), note = '', until = null }: Omit<PauseFlags, 'until'> & { until?: number | null }) {
   return { by, note, until, now: Date.now() };
-}
-
-/** A container may run as a user without a name. */
-function whoAmI(): string {
-  let user = `user ${process.getuid?.()}`;
-  try {
-    user = userInfo().username;
-  } catch {}
-  return `${user}@${hostname()}`;
 }
 
 function paused<Facts extends object>(facts: Facts, { by, note, until }: PauseInput) {

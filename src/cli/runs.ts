@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { findRun, listRuns, type RunState, type RunView, runStates } from '../producers/runs.js';
+import { cancel, findRun, listRuns, type RunState, type RunView, runStates } from '../producers/runs.js';
 import { facts, print, table } from './output.js';
-import { withRedis } from './session.js';
+import { whoAmI, withRedis } from './session.js';
 import { oneOf, wholeNumber } from './values.js';
 
 interface ListFlags {
@@ -36,6 +36,23 @@ export function addRunCommands(runs: Command): void {
       withRedis(async ({ broker, registry }) => {
         const run = await findRun(broker, registry.get(job), id);
         print(run, flags, () => page(run));
+      }),
+    );
+
+  runs
+    .command('cancel')
+    .argument('<job>')
+    .argument('<id>')
+    .description('remove a run that waits; abort one that executes, wherever that is')
+    .option('--by <name>', 'who cancels it, in place of this user of this machine')
+    .option('--json', 'print JSON')
+    .action((job: string, id: string, flags: { by?: string; json?: boolean }) =>
+      withRedis(async ({ broker, registry }) => {
+        const { name } = registry.get(job);
+        const done = await cancel(broker, name, id, flags.by ?? whoAmI());
+        print({ job: name, id, cancelled: done }, flags, () =>
+          done === 'removed' ? `${name} ${id} is removed` : `${name} ${id} is told to end`,
+        );
       }),
     );
 }

@@ -8,6 +8,12 @@ export interface JobContext<Payload = unknown> {
     readonly attempt: number;
     readonly maxAttempts: number;
     readonly enqueuedAt: Date;
+    /**
+     * Under a policy of overlap a number that rises with every start of a run of the schedule: a system that refuses
+     * a lower one than it has seen is safe from a process that froze, and wakes up when another has taken over. Null
+     * where runs may overlap.
+     */
+    readonly fence: number | null;
   };
   /** The tick that this run is for; null for an ad-hoc run. */
   readonly tick: { readonly schedule: string; readonly time: Date } | null;

@@ -4,13 +4,14 @@ import type { Problem } from '../errors.js';
 import type { JobContext } from './context.js';
 import type { Misfire, MisfirePolicy } from './misfire.js';
 import { readJobOptions } from './options.js';
+import type { Overlap } from './overlap.js';
 import type { RetryPolicy } from './retry.js';
 import type { NextTick, Timing } from './schedule.js';
 
 const brand: unique symbol = Symbol.for('rondo.job') as never;
 
-/** What becomes of ticks that are found late; a schedule's own come before its job's. */
-export interface MisfireOptions {
+/** What becomes of ticks that are found late, or while a run goes on; a schedule's own come before its job's. */
+export interface TickOptions {
   /**
    * Of several ticks found due together: `run-once` runs the latest, `run-all` each up to `maxCatchUp`, `skip` the
    * latest where it is within `grace`. The ledger accounts for the others.
@@ -20,9 +21,14 @@ export interface MisfireOptions {
   grace?: Duration;
   /** How many late ticks `run-all` runs: the latest, oldest first. */
   maxCatchUp?: number;
+  /**
+   * A tick due while the schedule's last run has not ended, retries included: `allow` runs both, `skip` not the tick,
+   * `wait` the tick afterwards (one waits, later ones coalesce into it), `replace` cancels the one that runs.
+   */
+  overlap?: Overlap;
 }
 
-export interface JobOptions<Schema extends z.ZodType, Result> extends MisfireOptions {
+export interface JobOptions<Schema extends z.ZodType, Result> extends TickOptions {
   /** `[a-z0-9][a-z0-9-]{0,63}`; also the name of the job's queue. */
   name: string;
   /** One line for people: shown in listings and on the board. */
@@ -42,6 +48,8 @@ export interface JobOptions<Schema extends z.ZodType, Result> extends MisfireOpt
   };
   /** Per attempt. The signal aborts then, and the attempt counts as failed whatever the handler does. */
   timeout?: Duration;
+  /** How long a cancelled run has to end after its signal aborted; then it is given up. */
+  cancelGrace?: Duration;
   /** How many runs one worker process executes at once. */
   concurrency?: number;
   /** At most `max` starts in each `per`, over all workers. */
@@ -60,7 +68,7 @@ export interface Retention {
   count?: number;
 }
 
-export type ScheduleOptions<Payload> = MisfireOptions & {
+export type ScheduleOptions<Payload> = TickOptions & {
   /** `[a-z0-9][a-z0-9-]{0,63}`, its own among all jobs. */
   id: string;
   description?: string;
@@ -72,6 +80,8 @@ export type ScheduleOptions<Payload> = MisfireOptions & {
   endsAt?: string | Date;
   /** Each tick is due at a fixed moment of this window after its time: one of the schedule's own, from its id. */
   spread?: Duration;
+  /** A run that could not start this long after its tick was due is not started any more. */
+  lateAfter?: Duration;
   /** A disabled schedule is listed and has no ticks. */
   enabled?: boolean;
   /** Also start a run, which is no tick, whenever a producer takes the lead: at start and after a takeover. */
@@ -92,6 +102,9 @@ export interface Schedule {
   readonly description: string;
   readonly timing: Timing;
   readonly policy: MisfirePolicy;
+  readonly overlap: Overlap;
+  /** In ms; null where none is too late. */
+  readonly lateAfter: number | null;
   /** The rule of a timing of kind `next`. */
   readonly next?: NextTick;
   readonly payload: unknown;
@@ -109,6 +122,7 @@ export interface JobDefinition<Payload = unknown, Result = unknown> {
   readonly schedules: readonly Schedule[];
   readonly retry: RetryPolicy;
   readonly timeout: number;
+  readonly cancelGrace: number;
   readonly concurrency: number;
   readonly rateLimit: { readonly max: number; readonly per: number } | null;
   readonly priority: number | null;

@@ -35,6 +35,9 @@ export type RondoEvent =
       /** Null where the run has failed for good. */
       readonly retryInMs: number | null;
     } & RunFacts)
+  | ({ readonly type: 'run.cancelled'; readonly durationMs: number; readonly by: string } & RunFacts)
+  /** It waits for its turn: another run of its schedule executes. */
+  | ({ readonly type: 'run.parked' } & RunFacts)
   | ({ readonly type: 'run.interrupted'; readonly durationMs: number } & RunFacts)
   | ({ readonly type: 'run.lock-lost' } & RunFacts)
   | ({ readonly type: 'run.stray-error'; readonly error: unknown } & RunFacts)

@@ -3,6 +3,7 @@ import { duration } from '../duration.js';
 import type { Problem } from '../errors.js';
 import { problemsOf, show } from '../problems.js';
 import { defaultPolicy, misfires } from './misfire.js';
+import { overlaps } from './overlap.js';
 import { type NextTick, nextTick, parseCron, spreadOffset, type Timing } from './schedule.js';
 
 /** What a job gets unless its definition says otherwise. Durations in ms. */
@@ -13,6 +14,8 @@ const defaults = {
   concurrency: 5,
   timezone: 'UTC',
   ...defaultPolicy,
+  overlap: 'allow',
+  cancelGrace: 5_000,
   retention: {
     completed: { age: 86_400_000, count: 1_000 },
     failed: { age: 14 * 86_400_000, count: 5_000 },
@@ -69,6 +72,9 @@ const misfireFields = {
   maxCatchUp: wholeNumber(1, 10_000).optional(),
 };
 
+/** What a job says for all its schedules, and each of them may say for itself. */
+const sharedFields = { ...misfireFields, overlap: z.enum(overlaps).optional() };
+
 const scheduleFields = z.strictObject({
   id: nameSchema,
   description: z.string().default(''),
@@ -80,14 +86,16 @@ const scheduleFields = z.strictObject({
   startsAt: momentSchema.optional(),
   endsAt: momentSchema.optional(),
   spread: duration({ min: 1, max: 365 * day }).optional(),
-  ...misfireFields,
+  ...sharedFields,
+  lateAfter: duration({ min: 1 }).nullish().default(null),
   payload: z.unknown().optional(),
   enabled: z.boolean().default(true),
   triggerOnStart: z.boolean().default(false),
 });
 
 const scheduleSchema = scheduleFields.transform((fields, context) => {
-  const { id, description, misfire, grace, maxCatchUp, payload = {}, enabled, triggerOnStart } = fields;
+  const { id, description, misfire, grace, maxCatchUp, overlap, lateAfter } = fields;
+  const { payload = {}, enabled, triggerOnStart } = fields;
   const refuse = (field: string, message: string) => context.addIssue({ code: 'custom', path: [field], message });
   const given = kinds.filter((kind) => fields[kind] !== undefined);
   // A misspelt option is the only thing that may be wrong with the fields already: most likely it is the kind.
@@ -109,6 +117,8 @@ const scheduleSchema = scheduleFields.transform((fields, context) => {
     misfire,
     grace,
     maxCatchUp,
+    overlap,
+    lateAfter,
     next,
     payload,
     enabled,
@@ -151,7 +161,8 @@ const jobSchema = z.strictObject({
       failed: retentionSchema(defaults.retention.failed),
     })
     .prefault({}),
-  ...misfireFields,
+  ...sharedFields,
+  cancelGrace: duration({ max: timerMax }).default(defaults.cancelGrace),
   enabled: z.boolean().default(true),
   run: functionSchema,
 });
@@ -171,10 +182,11 @@ const unambiguousSchema = jobSchema.superRefine(({ name, schedules }, context) =
 });
 
 /** A schedule's policies are its own, else its job's, else the defaults. */
-const definitionSchema = unambiguousSchema.transform(({ misfire, grace, maxCatchUp, ...job }) => ({
+const definitionSchema = unambiguousSchema.transform(({ misfire, grace, maxCatchUp, overlap, ...job }) => ({
   ...job,
   schedules: job.schedules.map(({ misfire: itsMisfire, grace: itsGrace, maxCatchUp: itsMax, ...schedule }) => ({
     ...schedule,
+    overlap: schedule.overlap ?? overlap ?? defaults.overlap,
     policy: {
       misfire: itsMisfire ?? misfire ?? defaults.misfire,
       grace: itsGrace ?? grace ?? defaults.grace,

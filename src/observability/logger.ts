@@ -71,6 +71,7 @@ function levelOf(event: RondoEvent): Level {
     case 'run.logged':
       return event.level;
     case 'run.started':
+    case 'run.parked':
       return 'debug';
     case 'schedules.reconciled':
       return event.added + event.changed + event.removed + event.healed > 0 ? 'info' : 'debug';
@@ -80,6 +81,7 @@ function levelOf(event: RondoEvent): Level {
       return /^\/(livez|readyz|board)/.test(event.path) && event.status < 500 ? 'debug' : 'info';
     case 'run.failed':
       return event.retryInMs === null ? 'error' : 'warn';
+    case 'run.cancelled':
     case 'run.lock-lost':
     case 'run.stray-error':
     case 'schedule.healed':
@@ -116,6 +118,10 @@ function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string 
       const next = event.retryInMs === null ? 'for good' : `and is tried again in ${event.retryInMs} ms`;
       return `${nameOf(event)} failed ${next}: ${event.reason}`;
     }
+    case 'run.cancelled':
+      return `${nameOf(event)} was cancelled by ${event.by} after ${event.durationMs} ms`;
+    case 'run.parked':
+      return `${nameOf(event)} waits for its turn`;
     case 'run.interrupted':
       return `${nameOf(event)} was interrupted and waits again`;
     case 'run.lock-lost':
@@ -190,7 +196,20 @@ function readable(): DestinationStream {
 }
 
 const told = [
-  ...['event', 'job', 'run', 'attempt', 'maxAttempts', 'schedule', 'tick', 'durationMs', 'reason', 'code', 'retryInMs'],
+  ...[
+    'event',
+    'job',
+    'run',
+    'attempt',
+    'by',
+    'maxAttempts',
+    'schedule',
+    'tick',
+    'durationMs',
+    'reason',
+    'code',
+    'retryInMs',
+  ],
   ...['added', 'changed', 'removed', 'healed', 'unchanged', 'app', 'release', 'newer', 'address', 'awayMs', 'times'],
   ...['next', 'method', 'path', 'status', 'key'],
 ];

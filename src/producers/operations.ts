@@ -67,13 +67,19 @@ export async function resumeSchedule(broker: Broker, id: string, now: number, em
 /**
  * Starts a run of a schedule now. It is no tick: it has no entry in the ledger, and moves no cursor.
  *
+ * @param force it starts even while another run executes, whatever the schedule says of overlap
  * @returns the run's id
  * @throws RondoError `schedule-unknown`
  */
-export async function triggerSchedule(broker: Broker, id: string): Promise<{ job: string; run: string }> {
+export async function triggerSchedule(
+  broker: Broker,
+  id: string,
+  { force = false } = {},
+): Promise<{ job: string; run: string }> {
   const { job, payload, options } = (await storedOr(broker, id)).specification;
+  const { lateAfter: _, overlap, ...rest } = options;
   const jobId = triggeredId(id, randomUUID().slice(0, 8));
-  await broker.queue(job).add(job, payload, { ...options, jobId });
+  await broker.queue(job).add(job, payload, { ...rest, ...(overlap && !force && { overlap }), jobId });
   return { job, run: jobId };
 }
 

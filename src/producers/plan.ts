@@ -1,7 +1,6 @@
 import { hash } from 'node:crypto';
-import type { JobsOptions } from 'bullmq';
 import type { Cursor, Pause } from '../broker/ledger.js';
-import { runOptions } from '../broker/queues.js';
+import { type RunOptions, runOptions, tickOptions } from '../broker/queues.js';
 import type { MisfirePolicy } from '../jobs/misfire.js';
 import type { Registry } from '../jobs/registry.js';
 import type { NextTick } from '../jobs/schedule.js';
@@ -14,7 +13,7 @@ export interface Specification {
   readonly timing: Timing;
   readonly policy: MisfirePolicy;
   readonly payload: unknown;
-  readonly options: JobsOptions;
+  readonly options: RunOptions;
 }
 
 export interface Wanted {
@@ -122,8 +121,9 @@ export function wantedOf(registry: Registry): Wanted[] {
     const options = runOptions(job);
     return job.schedules
       .filter((schedule) => schedule.enabled)
-      .map(({ id, description, timing, policy, payload, next }) => {
-        const specification = { job: job.name, description, timing, policy, payload, options };
+      .map(({ id, description, timing, policy, payload, next, ...policies }) => {
+        const own = tickOptions(options, policies);
+        const specification = { job: job.name, description, timing, policy, payload, options: own };
         return { id, specification, hash: hashOf(specification), next };
       });
   });
@@ -145,7 +145,7 @@ export function hashOf(specification: Specification): string {
 }
 
 // The schedules of a job, thousands perhaps, share one object of options.
-const optionTexts = new WeakMap<JobsOptions, string>();
+const optionTexts = new WeakMap<RunOptions, string>();
 
 /** JSON with its keys in order. Asked for each schedule at each start, so it visits every value just once. */
 function canonical(value: unknown): string {

@@ -1,7 +1,8 @@
 import type { Job, JobState, JobType } from 'bullmq';
+import { cancelRun } from '../broker/cancel.js';
 import { ledgerKeys } from '../broker/ledger.js';
 import { type Broker, runOptions } from '../broker/queues.js';
-import { caughtUpId, tickOf } from '../broker/repeat.js';
+import { caughtUpId, scheduleOf, tickOf } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
 import { readPayload } from '../jobs/payload.js';
@@ -82,6 +83,19 @@ export async function findRun(
   return { ...(await viewOf(broker, found, stateOf(state))), log: logs };
 }
 
+/**
+ * Cancels a run: one that waits is removed, one that executes has its signal aborted within a second, wherever it is.
+ *
+ * @param by who wants it, as people know them
+ * @throws RondoError `run-unknown`, or `run-ended`
+ */
+export async function cancel(broker: Broker, job: string, id: string, by: string): Promise<'removed' | 'told'> {
+  const done = await cancelRun(broker, job, id, by);
+  if (done === 'unknown') throw new RondoError('run-unknown', `${job} ${id}`);
+  if (done === 'ended') throw new RondoError('run-ended', `${job} ${id}`);
+  return done;
+}
+
 /** The newest runs of one job or of all, in one state or in any; of the delayed ones the soonest. At most `limit`. */
 export async function listRuns(
   broker: Broker,
@@ -151,7 +165,7 @@ async function originOf(broker: Broker, run: Job): Promise<Origin> {
   const id = String(run.id);
   const named = tickOf(run);
   if (!named) {
-    const schedule = /^trigger:([^:]+):[^:]+$/.exec(id)?.[1] ?? null;
+    const schedule = scheduleOf(run);
     return { origin: schedule ? 'triggered' : 'ad-hoc', schedule, tick: null };
   }
   const { schedule, time } = named;

@@ -2,6 +2,7 @@ import { ErrorCode } from 'bullmq';
 import { markPause, readCursor } from '../broker/ledger.js';
 import type { Broker } from '../broker/queues.js';
 import { repeatOptions } from '../broker/repeat.js';
+import { wakeWaiting } from '../broker/turns.js';
 import type { Emit } from '../jobs/events.js';
 import { readChains, removeStrayRun, sealChain } from './chains.js';
 import { chunks } from './chunks.js';
@@ -146,6 +147,10 @@ async function lookAfter(
   const own = [...stored.values()].filter(({ id, owner }) => owners.includes(owner) && !touched.has(id));
   await keepPauses(broker, own, chains, now(), emit);
   await watchTicks(broker, { schedules: own, chains, now: now(), mayGoOn }, emit);
+  const inTurn = own.filter(({ specification }) => specification.options.overlap);
+  for (const [job, ids] of byJob(inTurn)) {
+    for (const batch of chunks(ids, 1_000)) await wakeWaiting(broker, job, batch);
+  }
 }
 
 /** Pauses end by themselves, and outlast a ledger that was begun anew. */

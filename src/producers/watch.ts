@@ -11,10 +11,11 @@ import {
   readClaims,
   readTicks,
   settle,
+  settleLeft,
 } from '../broker/ledger.js';
 import type { Broker } from '../broker/queues.js';
 import { iterationId } from '../broker/repeat.js';
-import { isRange, type TickOutcome, type TickRun } from '../broker/tick-entry.js';
+import { isRange, type TickOutcome, type TickRun, unpackEntry } from '../broker/tick-entry.js';
 import { RondoError } from '../errors.js';
 import type { Emit } from '../jobs/events.js';
 import { nextTick, offsetOf } from '../jobs/schedule.js';
@@ -164,8 +165,16 @@ async function closeClaim(
   } else if (state === 'unknown' && claim.state === 'pending') {
     await addCaughtUp(broker, of, specification, [claim.tick]);
   } else if (state === 'unknown') {
-    await settle(broker, of, entryOf(id, claim, goneAs(claim)));
+    await closeGone(broker, of, id, claim);
   }
+}
+
+/** Retention may have removed it before its worker could tell: what it noted stands. */
+async function closeGone(broker: Broker, of: LedgerOf, id: string, claim: Claim): Promise<void> {
+  const noted = claim.last ? unpackEntry(of.schedule, claim.last) : null;
+  if (!noted || isRange(noted)) await settle(broker, of, entryOf(id, claim, goneAs(claim)));
+  else if (noted.outcome === 'skipped' || noted.outcome === 'coalesced') await settleLeft(broker, of, id, noted);
+  else await settle(broker, of, noted);
 }
 
 interface End {

@@ -19,6 +19,9 @@ export class ActiveRun {
   facts: RunFacts;
   /** The tick that the run has claimed. */
   tick: ClaimedTick | null = null;
+  /** What of its schedule it holds, under a policy of overlap, and gives back when it has ended. */
+  fence: number | null = null;
+  endTurn: (() => void) | null = null;
   readonly startedAt = performance.now();
   /** The same by the clock, in ms since the epoch. */
   readonly startedAtMs: number;
@@ -133,7 +136,8 @@ export class RunContext<Payload> implements JobContext<Payload> {
 
   get run() {
     const { job, run, attempt, maxAttempts } = this.#run.facts;
-    return { id: run, job, attempt, maxAttempts, enqueuedAt: new Date(this.#run.job.timestamp) };
+    const { fence, job: carried } = this.#run;
+    return { id: run, job, attempt, maxAttempts, enqueuedAt: new Date(carried.timestamp), fence };
   }
 
   get tick() {

@@ -6,11 +6,13 @@ import type { JobDefinition } from '../jobs/define-job.js';
 import type { Emit } from '../jobs/events.js';
 import { retryDelay } from '../jobs/retry.js';
 import { ActiveRun, factsOf } from './active-run.js';
+import { createCancels } from './cancels.js';
 import { createDeadlines } from './deadlines.js';
 import { createErrorReport } from './error-report.js';
 import { abortGraceMs, execute } from './execute.js';
-import { codeOf, failure, timedOut } from './outcome.js';
-import { createTicks } from './ticks.js';
+import { cancelled, codeOf, failure, timedOut } from './outcome.js';
+import { createTicks, type SettledRun } from './ticks.js';
+import { createTurns } from './turns.js';
 
 export interface WorkerInput {
   readonly broker: Broker;
@@ -37,17 +39,20 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
   const { broker, emit, now, random, lockMs = 30_000, stalledCheckMs = 5_000 } = input;
   const { name, retry, rateLimit, timeout } = definition;
   const active = createDeadlines(timeout, timeOut);
+  const cancels = createCancels(broker, name, active.runs, cancel);
   const ticks = createTicks(broker, emit);
+  const turns = createTurns(broker, ticks);
   let stopping = false;
 
   // Two parameters, not three: BullMQ would make an AbortController for each run.
   function process(job: CarriedJob, token?: string): Promise<unknown> {
-    const run = new ActiveRun(job, token, definition, emit, now(), active.delete);
+    const run = new ActiveRun(job, token, definition, emit, now(), decided);
     job[carried] = run;
     active.add(run);
+    cancels.begun();
     // One that was on its way to us when we were told to stop does not begin.
     if (stopping) run.stop({ type: 'interrupted' }, null, 0);
-    return execute(run, ticks);
+    return execute(run, ticks, turns);
   }
 
   const worker = new Worker(name, process, {
@@ -78,6 +83,16 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     return delay;
   }
 
+  function decided(run: ActiveRun): void {
+    active.delete(run);
+    if (run.tick && endsFor(run)) ticks.foretell(run.tick, settledRun(run));
+  }
+
+  function cancel(run: ActiveRun, by: string): void {
+    const outcome = cancelled(by);
+    run.stop(outcome, outcome.error, definition.cancelGrace);
+  }
+
   function timeOut(run: ActiveRun): void {
     const outcome = timedOut(run);
     run.stop(outcome, outcome.error, abortGraceMs);
@@ -94,14 +109,22 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
 
   function reportEnd(job: CarriedJob): void {
     const run = job[carried];
-    if (run?.outcome?.type === 'skipped') emit({ type: 'run.skipped', reason: run.outcome.reason, ...run.facts });
-    else if (run) emit({ type: 'run.succeeded', durationMs: run.durationMs, ...run.facts });
-    if (run) settleTick(run);
+    if (!run?.outcome) return;
+    const { outcome, facts, durationMs } = run;
+    const left = outcome.type === 'skipped' || outcome.type === 'coalesced';
+    if (left) emit({ type: 'run.skipped', reason: outcome.reason, ...facts });
+    else emit({ type: 'run.succeeded', durationMs, ...facts });
+    settleTick(run);
   }
 
   /** Also told of runs that never reached us: BullMQ fails those that took too many workers down. */
   function reportFailure(job: CarriedJob, error: Error): void {
     const run = job[carried];
+    if (run?.outcome?.type === 'cancelled') {
+      emit({ type: 'run.cancelled', durationMs: run.durationMs, by: run.outcome.by, ...run.facts });
+      settleTick(run);
+      return;
+    }
     emit({
       type: 'run.failed',
       durationMs: run?.durationMs ?? 0,
@@ -116,10 +139,9 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     else settleUnseen(job, error).catch(() => {}); // the producer finds it
   }
 
-  function settleTick({ tick, facts, outcome, startedAtMs, durationMs }: ActiveRun): void {
-    if (tick && outcome) {
-      ticks.settle(tick, { id: facts.run, outcome, startedAt: startedAtMs, durationMs, attempts: facts.attempt });
-    }
+  function settleTick(run: ActiveRun): void {
+    if (run.tick) ticks.settle(run.tick, settledRun(run));
+    run.endTurn?.();
   }
 
   async function settleUnseen(job: Job, error: Error): Promise<void> {
@@ -134,7 +156,13 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     /** Takes no new runs; resolves when those that run have ended. */
     close(): Promise<void> {
       stopping = true;
-      return worker.close().then(ticks.written).finally(active.stop);
+      return worker
+        .close()
+        .then(ticks.written)
+        .finally(() => {
+          active.stop();
+          cancels.stop();
+        });
     },
     /** Ends what runs, to be put back. */
     interrupt(): void {
@@ -144,4 +172,26 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
       }
     },
   };
+}
+
+/** Whether BullMQ will end the run with this attempt, where it accepts what came of it. */
+function endsFor({ outcome, facts }: ActiveRun): boolean {
+  switch (outcome?.type) {
+    case 'succeeded':
+    case 'skipped':
+    case 'coalesced':
+    case 'cancelled':
+      return true;
+    case 'failed':
+      return !outcome.retryable || facts.attempt >= facts.maxAttempts;
+    case 'timed-out':
+      return facts.attempt >= facts.maxAttempts;
+    default:
+      return false;
+  }
+}
+
+function settledRun({ facts, outcome, startedAtMs, durationMs }: ActiveRun): SettledRun {
+  if (!outcome) throw new Error(`run ${facts.run} is not decided`);
+  return { id: facts.run, outcome, startedAt: startedAtMs, durationMs, attempts: facts.attempt };
 }

@@ -1,4 +1,4 @@
-import { type Job, UnrecoverableError, WaitingError } from 'bullmq';
+import { DelayedError, type Job, UnrecoverableError, WaitingError } from 'bullmq';
 import { type ErrorCode, RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
 import type { Emit, RunFacts } from '../jobs/events.js';
@@ -8,8 +8,13 @@ import { show } from '../problems.js';
 export type Outcome =
   | { readonly type: 'succeeded'; readonly result: unknown }
   | { readonly type: 'skipped'; readonly reason: string }
+  /** Another run of its schedule is for it too. */
+  | { readonly type: 'coalesced'; readonly reason: string }
   | { readonly type: 'failed'; readonly error: Error; readonly retryable: boolean }
   | { readonly type: 'timed-out'; readonly error: RondoError }
+  | { readonly type: 'cancelled'; readonly by: string; readonly error: RondoError }
+  /** It waits for its turn, in nobody's way. `lookAgain` is for a turn that has come meanwhile. */
+  | { readonly type: 'parked'; readonly lookAgain: () => Promise<void> }
   /** The process stops: the run goes back to where it waited, and the attempt does not count. */
   | { readonly type: 'interrupted' }
   /** Another worker has the run now, or will have: nothing of ours may be written. */
@@ -21,12 +26,17 @@ export function settle(outcome: Outcome, run: Settling): unknown {
     case 'succeeded':
       return outcome.result;
     case 'skipped':
+    case 'coalesced':
       return { skipped: outcome.reason };
     case 'failed':
       throw outcome.retryable ? outcome.error : unrecoverable(outcome.error);
     case 'timed-out':
     case 'lock-lost':
       throw outcome.error;
+    case 'cancelled':
+      throw unrecoverable(outcome.error);
+    case 'parked':
+      return park(run, outcome.lookAgain);
     case 'interrupted':
       return putBack(run);
   }
@@ -47,12 +57,26 @@ async function putBack({ job, token, facts, durationMs, emit }: Settling): Promi
   throw new WaitingError();
 }
 
+/** Until it is woken; this long, in ms, where nobody does. */
+const parkedMs = 600_000;
+
+async function park({ job, token, facts, emit }: Settling, lookAgain: () => Promise<void>): Promise<never> {
+  await job.moveToDelayed(Date.now() + parkedMs, token);
+  emit({ type: 'run.parked', ...facts });
+  await lookAgain().catch(() => {}); // the producer will
+  throw new DelayedError();
+}
+
 export function success(result: unknown): Outcome {
   return { type: 'succeeded', result };
 }
 
 export function timedOut({ definition }: { definition: JobDefinition }): Extract<Outcome, { type: 'timed-out' }> {
   return { type: 'timed-out', error: new RondoError('run-timed-out', `${definition.timeout} ms`) };
+}
+
+export function cancelled(by: string): Extract<Outcome, { type: 'cancelled' }> {
+  return { type: 'cancelled', by, error: new RondoError('run-cancelled', `by ${by}`) };
 }
 
 /** A handler may throw anything; whether a retry can help is its own to say, with `retryable: false`. */

@@ -7,11 +7,13 @@ import {
   begin,
   type Cursor,
   type LedgerOf,
+  noteEnd,
   pauseHolds,
   settle,
+  settleLeft,
   start,
 } from '../broker/ledger.js';
-import type { Broker } from '../broker/queues.js';
+import type { Broker, RunOptions } from '../broker/queues.js';
 import { carrierOf, tickOf } from '../broker/repeat.js';
 import type { TickOutcome, TickRun } from '../broker/tick-entry.js';
 import type { Emit } from '../jobs/events.js';
@@ -27,7 +29,9 @@ export interface ClaimedTick extends LedgerOf {
 }
 
 /** The tick to run, or why there is none. */
-export type TickClaim = { readonly tick: ClaimedTick } | { readonly nothing: string };
+export type TickClaim =
+  | { readonly tick: ClaimedTick; readonly cancelledBy: string | null }
+  | { readonly nothing: string };
 
 /** What a worker has to do with ledgers: it claims a tick before it runs it, and says what became of it. */
 export function createTicks(broker: Broker, emit: Emit) {
@@ -46,7 +50,8 @@ export function createTicks(broker: Broker, emit: Emit) {
       case 'accounted':
         await followUp(broker, of, templateOf(job), found, emit);
         tellEarly(of, found.own, carried.timing, now);
-        return found.own === null ? { nothing: reasonOf(found) } : { tick: tickAt(of, found.own, carried.timing, now) };
+        if (found.own === null) return { nothing: reasonOf(found) };
+        return { tick: tickAt(of, found.own, carried.timing, now), cancelledBy: found.cancelledBy };
       case 'again':
         return again(job, { ...of, ...found.claim, time: found.claim.tick }, found, now);
       case 'closed':
@@ -80,10 +85,10 @@ export function createTicks(broker: Broker, emit: Emit) {
   async function again(
     job: Job,
     tick: ClaimedTick,
-    { claim: { state }, pause }: Extract<Accounted, { type: 'again' }>,
+    { claim: { state }, pause, cancelledBy }: Extract<Accounted, { type: 'again' }>,
     now: number,
   ): Promise<TickClaim> {
-    if (state === 'running') return { tick };
+    if (state === 'running' || cancelledBy !== null) return { tick, cancelledBy };
     if (!pauseHolds(pause, now)) return begun(job, tick);
     await settle(broker, tick, entryOf(tick, String(job.id), 'paused', 0));
     return { nothing: 'the schedule is paused' };
@@ -91,7 +96,7 @@ export function createTicks(broker: Broker, emit: Emit) {
 
   async function begun(job: Job, tick: ClaimedTick): Promise<TickClaim> {
     await start(broker, tick, entryOf(tick, String(job.id), 'running', job.attemptsMade));
-    return { tick };
+    return { tick, cancelledBy: null };
   }
 
   function tellEarly({ job, schedule }: LedgerOf, tick: number | null, timing: Timing, now: number): void {
@@ -99,20 +104,25 @@ export function createTicks(broker: Broker, emit: Emit) {
     if (tick !== null && earlyMs > earlyFromMs) emit({ type: 'tick.early', job, schedule, tick, earlyMs });
   }
 
+  /** Nobody waits for it: what is lost with this process the producer finds. */
+  function keepWriting(writing: Promise<void>): void {
+    const write = writing.catch(() => {}).finally(() => writes.delete(write));
+    writes.add(write);
+  }
+
   return {
     claim,
-    /**
-     * Writes what became of a tick, once BullMQ has accepted it. Nobody waits for it: what is lost with this process
-     * the producer finds.
-     */
+    /** The run of a tick waits for its turn. */
+    waitOn: (tick: ClaimedTick, run: string) => start(broker, tick, entryOf(tick, run, 'waiting', 0)),
+    /** Notes what will have become of a tick, right before BullMQ is asked to accept it. */
+    foretell(tick: ClaimedTick, run: SettledRun): void {
+      keepWriting(noteEnd(broker, tick, endOf(tick, run)));
+    },
+    /** Writes what became of a tick, once BullMQ has accepted it. */
     settle(tick: ClaimedTick, run: SettledRun): void {
-      const { outcome, reason } = wordsOf(run.outcome);
-      const times = { started: run.startedAt, finished: run.startedAt + run.durationMs };
-      const entry = { ...entryOf(tick, run.id, outcome, run.attempts), ...times, ...(reason && { reason }) };
-      const write = settle(broker, tick, entry)
-        .catch(() => {})
-        .finally(() => writes.delete(write));
-      writes.add(write);
+      const entry = endOf(tick, run);
+      const left = entry.outcome === 'skipped' || entry.outcome === 'coalesced';
+      keepWriting(left ? settleLeft(broker, tick, run.id, entry) : settle(broker, tick, entry));
     },
     /** Resolves when all that was settled is written. */
     async written(): Promise<void> {
@@ -123,7 +133,7 @@ export function createTicks(broker: Broker, emit: Emit) {
 
 export type Ticks = ReturnType<typeof createTicks>;
 
-interface SettledRun {
+export interface SettledRun {
   readonly id: string;
   readonly outcome: Outcome;
   /** In ms since the epoch. */
@@ -159,6 +169,12 @@ function entryOf(tick: ClaimedTick, run: string, outcome: TickOutcome, attempts:
   return { time, due, claimed, run, outcome, attempts };
 }
 
+function endOf(tick: ClaimedTick, { id, outcome: found, startedAt, durationMs, attempts }: SettledRun): TickRun {
+  const { outcome, reason } = wordsOf(found);
+  const times = { started: startedAt, finished: startedAt + durationMs };
+  return { ...entryOf(tick, id, outcome, attempts), ...times, ...(reason && { reason }) };
+}
+
 function reasonOf({ left }: Extract<Accounted, { type: 'accounted' }>): string {
   const last = left.at(-1);
   return last?.outcome === 'paused' ? 'the schedule is paused' : `${last?.outcome}: ${last?.reason}`;
@@ -169,11 +185,16 @@ function wordsOf(outcome: Outcome): { outcome: TickOutcome; reason?: string } {
     case 'failed':
       return { outcome: 'failed', reason: outcome.error.message };
     case 'skipped':
-      return { outcome: 'skipped', reason: outcome.reason };
+    case 'coalesced':
+      return { outcome: outcome.type, reason: outcome.reason };
+    case 'cancelled':
+      return { outcome: 'cancelled', reason: `by ${outcome.by}` };
     case 'timed-out':
       return { outcome: 'timed-out' };
     case 'succeeded':
       return { outcome: 'succeeded' };
+    case 'parked':
+      return { outcome: 'waiting' };
     case 'interrupted':
     case 'lock-lost':
       return { outcome: 'running' };
@@ -183,6 +204,12 @@ function wordsOf(outcome: Outcome): { outcome: TickOutcome; reason?: string } {
 /** The options that its scheduler gives every run, without what is this one's own. */
 function templateOf(job: Job): Template {
   const { attempts, backoff, priority, removeOnComplete, removeOnFail, keepLogs } = job.opts;
-  const options = { attempts, backoff, ...(priority && { priority }), removeOnComplete, removeOnFail, keepLogs };
+  const { overlap, lateAfter } = job.opts as RunOptions;
+  const options = {
+    ...{ attempts, backoff, removeOnComplete, removeOnFail, keepLogs },
+    ...(priority && { priority }),
+    ...(overlap && { overlap }),
+    ...(lateAfter !== undefined && { lateAfter }),
+  };
   return { payload: job.data, options };
 }

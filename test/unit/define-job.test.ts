@@ -54,6 +54,8 @@ describe('defineJob', () => {
         description: '',
         timing: { kind: 'cron', cron: '0 3 * * *', timezone: 'UTC' },
         policy: { misfire: 'run-once', grace: 60_000, maxCatchUp: 100 },
+        overlap: 'allow',
+        lateAfter: null,
         next: undefined,
         payload: {},
         enabled: true,

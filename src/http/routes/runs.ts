@@ -5,9 +5,9 @@ import { duration } from '../../duration.js';
 import { RondoError } from '../../errors.js';
 import type { Registry } from '../../jobs/registry.js';
 import { problemsOf } from '../../problems.js';
-import { type EnqueueOptions, enqueue, findRun, listRuns, runStates } from '../../producers/runs.js';
+import { cancel, type EnqueueOptions, enqueue, findRun, listRuns, runStates } from '../../producers/runs.js';
 import { jsonBody } from '../body.js';
-import { requires } from '../guard.js';
+import { principalIn, requires } from '../guard.js';
 import { withinMs } from '../within.js';
 
 /** Runs of a job: enqueue one, look at one, list them. */
@@ -33,6 +33,13 @@ export function runRoutes(broker: Broker, registry: Registry, now: () => number)
   routes.get('/jobs/:job/runs/:id', requires('read'), async (request, response) => {
     const job = registry.get(nameIn(request, 'job'));
     response.json(await withinMs(answerMs, findRun(broker, job, nameIn(request, 'id'))));
+  });
+
+  routes.post('/jobs/:job/runs/:id/cancel', requires('operate'), async (request, response) => {
+    const { name } = registry.get(nameIn(request, 'job'));
+    const id = nameIn(request, 'id');
+    const by = principalIn(response)?.name ?? 'unknown';
+    response.status(202).json({ id, job: name, cancelled: await withinMs(answerMs, cancel(broker, name, id, by)) });
   });
 
   return routes;

@@ -1,0 +1,328 @@
+import { describe, expect, it } from 'vitest';
+import { readClaims, readCursor, readTicks } from '../../src/broker/ledger.js';
+import type { Broker } from '../../src/broker/queues.js';
+import { iterationId } from '../../src/broker/repeat.js';
+import { isRange, type TickEntry } from '../../src/broker/tick-entry.js';
+import { defineJob } from '../../src/jobs/define-job.js';
+import type { Overlap } from '../../src/jobs/overlap.js';
+import { triggerSchedule } from '../../src/producers/operations.js';
+import { cancel } from '../../src/producers/runs.js';
+import { createGate } from '../support/gate.js';
+import { eventually, fixture } from '../support/harness.js';
+
+const of = { job: 'work', schedule: 'often' };
+
+describe('a tick that is due while the last run of its schedule executes', () => {
+  it('runs beside it with overlap allow', async () => {
+    const { most, work, produce } = await slow('allow');
+    await work();
+    await produce();
+    await eventually(() => most() >= 2);
+  });
+
+  it('is skipped with overlap skip, over two workers: never two at once, adjacent ones one range', async () => {
+    const { broker, runs, most, work, produce } = await slow('skip', { takesMs: 2_300 });
+    await Promise.all([work(), work()]);
+    await produce();
+    await eventually(() => runs.length >= 3 && runs.filter(({ end }) => end).length >= 2, 20_000);
+
+    const entries = await settled(broker);
+    expect(most()).toBe(1);
+    const skipped = entries.filter(({ outcome }) => outcome === 'skipped');
+    expect(skipped).not.toEqual([]);
+    for (const entry of skipped) expect(entry).toMatchObject({ count: 2, reason: 'overlap' });
+    expectWhole(entries);
+  });
+
+  it('runs after it with overlap wait: one waits without a slot, later ones coalesce into it', async () => {
+    const { broker, events, runs, most, work, produce } = await slow('wait', { takesMs: 2_300, concurrency: 1 });
+    await Promise.all([work(), work()]);
+    await produce();
+    await eventually(() => runs.filter(({ end }) => end).length >= 3, 20_000);
+
+    const entries = await settled(broker);
+    expect(most()).toBe(1);
+    expectWhole(entries);
+    const coalesced = entries.filter(({ outcome }) => outcome === 'coalesced');
+    expect(coalesced).not.toEqual([]);
+    // The one that waited takes its place at once, not at a next tick or look.
+    const [first, second] = runs;
+    expect((second?.start ?? 0) - (first?.end ?? 0)).toBeLessThan(500);
+    expect(events.of('run.parked').length).toBeLessThan(runs.length + 2);
+    for (const { reason = '' } of coalesced) {
+      const into = Date.parse(reason.replace('into ', ''));
+      expect(entries.find((entry) => !isRange(entry) && entry.time === into)).toBeDefined();
+    }
+  });
+
+  it('takes its place with overlap replace: the one that runs is cancelled, and says by which tick', async () => {
+    const { broker, runs, most, work, produce } = await slow('replace', { takesMs: 60_000 });
+    await work();
+    await produce();
+    await eventually(() => runs.filter(({ end }) => end).length >= 2, 20_000);
+
+    const entries = await settled(broker, 'cancelled');
+    expect(most()).toBe(1);
+    expect(entries.find(({ outcome }) => outcome === 'cancelled')?.reason).toMatch(/^by the tick of \d{4}-/);
+    expectWhole(entries);
+  });
+
+  it('respects retries and backoff: a run that waits for its next attempt still holds the turn', async () => {
+    const attempts: string[] = [];
+    const job = defineJob({
+      name: 'work',
+      overlap: 'skip',
+      retry: { attempts: 2, backoff: 'fixed', delay: 2_500, jitter: 0 },
+      schedules: [{ id: 'often', every: '1s' }],
+      run: ({ tick, run }) => {
+        attempts.push(`${tick?.time.getTime()}/${run.attempt}`);
+        if (attempts.length === 1) throw new Error('not yet');
+      },
+    });
+    const { work, produce } = await fixture([job]);
+    await work();
+    await produce();
+    await eventually(() => attempts.length >= 3, 15_000);
+    const tick = attempts[0]?.split('/')[0];
+    expect(attempts.slice(0, 2)).toEqual([`${tick}/1`, `${tick}/2`]);
+    expect(Number(attempts[2]?.split('/')[0]) - Number(tick)).toBeGreaterThanOrEqual(3_000);
+  });
+
+  it('gives each start a higher fence', async () => {
+    const fences: (number | null)[] = [];
+    const job = defineJob({
+      name: 'work',
+      overlap: 'wait',
+      schedules: [{ id: 'often', every: '200ms' }],
+      run: ({ run }) => void fences.push(run.fence),
+    });
+    const { work, produce } = await fixture([job]);
+    await work();
+    await produce();
+    await eventually(() => fences.length >= 4);
+    expect(fences).toEqual([...fences].sort((a, b) => Number(a) - Number(b)));
+    expect(new Set(fences).size).toBe(fences.length);
+  });
+});
+
+describe('a trigger', () => {
+  it('respects the overlap of its schedule, unless forced', async () => {
+    const held = createGate();
+    const started: string[] = [];
+    const job = defineJob({
+      name: 'work',
+      overlap: 'skip',
+      schedules: [{ id: 'often', every: '1h' }],
+      run: async ({ run }) => {
+        started.push(run.id);
+        await held.opened;
+      },
+    });
+    const { broker, events, work, produce } = await fixture([job]);
+    await work();
+    await produce();
+    const first = await triggerSchedule(broker, 'often');
+    await eventually(() => started.length === 1);
+    const second = await triggerSchedule(broker, 'often');
+    await events.next('run.skipped', ({ run, reason }) => run === second.run && reason === 'overlap');
+    const forced = await triggerSchedule(broker, 'often', { force: true });
+    await eventually(() => started.length === 2);
+    expect(started).toEqual([first.run, forced.run]);
+    held.open();
+  });
+
+  it('waits for its turn with overlap wait, and is woken', async () => {
+    const held = createGate();
+    const started: string[] = [];
+    const job = defineJob({
+      name: 'work',
+      overlap: 'wait',
+      concurrency: 1,
+      schedules: [{ id: 'often', every: '1h' }],
+      run: async ({ run }) => {
+        if (started.push(run.id) === 1) await held.opened;
+      },
+    });
+    const { broker, events, work, produce } = await fixture([job]);
+    await work();
+    await work();
+    await produce();
+    const first = await triggerSchedule(broker, 'often');
+    await eventually(() => started.length === 1);
+    const second = await triggerSchedule(broker, 'often');
+    await events.next('run.parked', ({ run }) => run === second.run);
+    expect(started).toEqual([first.run]);
+    held.open();
+    await eventually(() => started.length === 2, 3_000);
+    expect(started).toEqual([first.run, second.run]);
+  });
+});
+
+describe('cancel', () => {
+  it('aborts a run on whichever worker executes it within a second, and its tick says by whom', async () => {
+    const aborted: number[] = [];
+    const started: string[] = [];
+    const job = defineJob({
+      name: 'work',
+      schedules: [{ id: 'often', at: new Date(Date.now() + 500) }],
+      run: ({ run, signal }) => {
+        started.push(run.id);
+        return new Promise((_resolve, reject) => {
+          signal.addEventListener('abort', () => {
+            aborted.push(Date.now());
+            reject(signal.reason);
+          });
+        });
+      },
+    });
+    const { broker, events, work, produce } = await fixture([job]);
+    await Promise.all([work(), work()]);
+    await produce();
+    const id = await eventually(() => started[0]);
+    const asked = Date.now();
+    expect(await cancel(broker, 'work', id, 'night-watch')).toBe('told');
+    await events.next('run.cancelled', ({ by }) => by === 'night-watch');
+    expect(Number(aborted[0]) - asked).toBeLessThan(1_000);
+    const [entry] = await settled(broker, 'cancelled');
+    expect(entry).toMatchObject({ outcome: 'cancelled', reason: 'by night-watch', attempts: 1 });
+    expect(await broker.queue('work').getJobState(id)).toBe('failed');
+    await expect(cancel(broker, 'work', id, 'x')).rejects.toMatchObject({ code: 'run-ended' });
+    await expect(cancel(broker, 'work', 'nothing', 'x')).rejects.toMatchObject({ code: 'run-unknown' });
+  });
+
+  it('gives up a run that ignores its signal after cancelGrace', async () => {
+    const started: string[] = [];
+    const job = defineJob({
+      name: 'work',
+      cancelGrace: 300,
+      run: ({ run, signal }) => {
+        started.push(`${run.id} ${signal.aborted}`);
+        return new Promise(() => {});
+      },
+    });
+    const { broker, events, work } = await fixture([job]);
+    await work();
+    const run = await broker.queue('work').add('work', {}, { attempts: 3 });
+    await eventually(() => started.length === 1);
+    await cancel(broker, 'work', String(run.id), 'ops');
+    const { durationMs } = await events.next('run.cancelled');
+    expect(durationMs).toBeGreaterThanOrEqual(300);
+    expect(await run.getState()).toBe('failed');
+    expect(started).toHaveLength(1);
+  });
+
+  it('removes what waits, is delayed or waits for its next attempt, and closes the tick of the last', async () => {
+    const job = defineJob({
+      name: 'work',
+      retry: { attempts: 2, backoff: 'fixed', delay: '1h', jitter: 0 },
+      schedules: [{ id: 'often', every: '1s' }],
+      run: () => {
+        throw new Error('not yet');
+      },
+    });
+    const { broker, events, work, produce } = await fixture([job]);
+    const delayed = await broker.queue('work').add('work', {}, { delay: 3_600_000 });
+    const waiting = await broker.queue('work').add('work', {});
+    expect(await cancel(broker, 'work', String(delayed.id), 'ops')).toBe('removed');
+    expect(await cancel(broker, 'work', String(waiting.id), 'ops')).toBe('removed');
+    expect(await broker.queue('work').getJobCounts('waiting', 'delayed')).toEqual({ waiting: 0, delayed: 0 });
+
+    await work();
+    await produce();
+    const { run, tick } = await events.next('run.failed', ({ tick }) => tick !== undefined);
+    expect(await cancel(broker, 'work', run, 'ops')).toBe('removed');
+    const { entries } = await readTicks(broker, of);
+    expect(entries.find((entry) => entry.time === tick)).toMatchObject({ outcome: 'cancelled', reason: 'by ops' });
+    expect((await readClaims(broker, of)).has(run)).toBe(false);
+  });
+
+  it('of a tick that nobody has taken yet keeps it from running, and the schedule goes on', async () => {
+    const ran: number[] = [];
+    const job = defineJob({
+      name: 'work',
+      schedules: [{ id: 'often', every: '1s' }],
+      run: ({ tick }) => void ran.push(Number(tick?.time)),
+    });
+    const { broker, work, produce } = await fixture([job]);
+    await produce();
+    const tick = Number((await readCursor(broker, of))?.next);
+    expect(await cancel(broker, 'work', iterationId('often', tick), 'ops')).toBe('told');
+    await work();
+    await eventually(() => ran.length >= 2);
+    expect(ran).not.toContain(tick);
+    const entries = await settled(broker, 'cancelled');
+    expect(entries[0]).toMatchObject({ time: tick, outcome: 'cancelled', reason: 'by ops' });
+  });
+});
+
+describe('a schedule with lateAfter', () => {
+  it('does not start a run later than that after its tick was due', async () => {
+    const ran: number[] = [];
+    const job = defineJob({
+      name: 'work',
+      schedules: [{ id: 'often', every: '1s', lateAfter: '500ms' }],
+      run: ({ tick }) => void ran.push(Number(tick?.time)),
+    });
+    const { broker, work, produce } = await fixture([job]);
+    await produce();
+    const first = Number((await readCursor(broker, of))?.next);
+    await eventually(() => Date.now() % 1_000 > 600 && Date.now() > first + 1_600);
+    await work();
+    await eventually(() => ran.length >= 1);
+    const entries = await settled(broker, 'skipped');
+    expect(entries.find(({ outcome }) => outcome === 'skipped')).toMatchObject({ reason: 'too late' });
+    expectWhole(entries);
+  });
+});
+
+interface SlowRun {
+  readonly start: number;
+  end?: number;
+}
+
+/** A one-second schedule whose runs take longer than that. */
+async function slow(overlap: Overlap, { takesMs = 2_300, concurrency = 5 } = {}) {
+  const runs: SlowRun[] = [];
+  let now = 0;
+  let most = 0;
+  const job = defineJob({
+    name: 'work',
+    overlap,
+    concurrency,
+    timeout: '2m',
+    schedules: [{ id: 'often', every: '1s' }],
+    run: async ({ signal }) => {
+      const run: SlowRun = { start: Date.now() };
+      runs.push(run);
+      most = Math.max(most, ++now);
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, takesMs);
+        signal.addEventListener('abort', () => {
+          clearTimeout(timer);
+          resolve();
+        });
+      });
+      now--;
+      run.end = Date.now();
+    },
+  });
+  return { ...(await fixture([job])), runs, most: () => most };
+}
+
+/** The entries up to the first that is open, once one of them has the outcome. */
+function settled(broker: Broker, outcome: string = 'succeeded'): Promise<TickEntry[]> {
+  return eventually(async () => {
+    const { entries } = await readTicks(broker, of);
+    return entries.some((entry) => entry.outcome === outcome) && entries;
+  });
+}
+
+function expectWhole(entries: readonly TickEntry[]): void {
+  let next = entries[0]?.time ?? 0;
+  for (const entry of entries) {
+    expect(entry.time).toBe(next);
+    const last = isRange(entry) ? entry.to : entry.time;
+    if (isRange(entry)) expect(entry.count).toBe((entry.to - entry.time) / 1_000 + 1);
+    next = last + 1_000;
+  }
+}
