@@ -79,6 +79,8 @@ function page(view: ScheduleDetails): string {
     between: betweenOf(view),
     spread: spreadOf(view),
     misfire: policyInWords(view.policy),
+    overlap: view.overlap === 'allow' ? null : view.overlap,
+    'too late': view.lateAfterMs && `${briefly(view.lateAfterMs)} after it was due`,
     health: view.why ? `${view.health}: ${view.why}` : view.health,
     paused: pause && `${pauseInWords(pause)}, since ${pause.since}`,
     note: pause?.note,

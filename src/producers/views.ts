@@ -13,6 +13,7 @@ import { createScript } from '../broker/scripts.js';
 import { isRange, type TickEntry, type TickOutcome, type TickRun, unpackEntry } from '../broker/tick-entry.js';
 import { RondoError } from '../errors.js';
 import type { MisfirePolicy } from '../jobs/misfire.js';
+import type { Overlap } from '../jobs/overlap.js';
 import { nextTick, offsetOf, type Timing, ticksAfter } from '../jobs/schedule.js';
 import { inWords, isoOr, isoTime } from '../jobs/words.js';
 import { readChains } from './chains.js';
@@ -29,6 +30,8 @@ export interface ScheduleView {
   readonly words: string;
   readonly timing: Timing;
   readonly policy: MisfirePolicy;
+  readonly overlap: Overlap;
+  readonly lateAfterMs: number | null;
   readonly payload: unknown;
   readonly owner: string;
   readonly release: string;
@@ -222,7 +225,7 @@ function viewOf(
   now: number,
 ): ScheduleView {
   const { id, specification, owner, release, pause } = stored;
-  const { job, description, timing, policy, payload } = specification;
+  const { job, description, timing, policy, payload, options } = specification;
   const entry = end?.last ? unpackEntry(id, end.last) : null;
   const found = end?.last && !entry ? unreadable('its last entry') : judge(broker, stored, chain, end, now);
   return {
@@ -232,6 +235,8 @@ function viewOf(
     words: inWords(timing),
     timing,
     policy,
+    overlap: options.overlap ?? 'allow',
+    lateAfterMs: options.lateAfter ?? null,
     payload,
     owner,
     release,
