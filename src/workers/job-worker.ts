@@ -1,4 +1,4 @@
-import { type Job, Worker } from 'bullmq';
+import type { Job } from 'bullmq';
 import type { Broker } from '../broker/queues.js';
 import { tickOf } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
@@ -11,6 +11,7 @@ import { createDeadlines } from './deadlines.js';
 import { createErrorReport } from './error-report.js';
 import { abortGraceMs, execute } from './execute.js';
 import { cancelled, codeOf, failure, timedOut } from './outcome.js';
+import { PromptWorker } from './prompt-worker.js';
 import { createTicks, type SettledRun } from './ticks.js';
 import { createTurns } from './turns.js';
 
@@ -55,8 +56,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     return execute(run, ticks, turns);
   }
 
-  const worker = new Worker(name, process, {
-    connection: broker.client,
+  const worker = new PromptWorker(name, process, broker.client, {
     prefix: broker.keys.queuePrefix(name),
     concurrency: definition.concurrency,
     ...(rateLimit && { limiter: { max: rateLimit.max, duration: rateLimit.per } }),
