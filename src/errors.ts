@@ -15,8 +15,20 @@ export const errorTable = {
   'run-ended': { status: 409, retryable: false, message: 'The run has ended' },
   'run-timed-out': { status: 504, retryable: true, message: 'The run took longer than its timeout' },
   'run-interrupted': { status: 503, retryable: true, message: 'The process that executed the run was stopped' },
+  'run-quarantined': {
+    status: 409,
+    retryable: false,
+    message: 'The run is set aside, since it takes its process down',
+  },
+  'run-not-failed': { status: 409, retryable: false, message: 'Only a run that failed can be retried' },
   'run-lock-lost': { status: 503, retryable: true, message: 'The process lost its hold on the run' },
   'payload-invalid': { status: 422, retryable: false, message: "The payload does not fit the job's schema" },
+  'payload-unmigrated': {
+    status: 422,
+    retryable: false,
+    message: 'The payload is of an older version, and cannot be migrated',
+  },
+  'queue-full': { status: 429, retryable: true, message: 'As many runs wait as the job allows' },
   'schedule-unknown': { status: 404, retryable: false, message: 'There is no such schedule' },
   'ledger-unreadable': { status: 500, retryable: false, message: 'The ledger holds what this release cannot read' },
   'schedule-declared': { status: 409, retryable: false, message: 'The schedule is declared in code: change it there' },
@@ -69,6 +81,8 @@ export class RondoError extends Error {
       ...problems.map((problem) => `  ${problem.where}: expected ${problem.expected}; got ${problem.got}`),
     ];
     super(lines.join('\n'), 'cause' in options ? { cause: options.cause } : undefined);
+    // As Node.js does with its own errors. BullMQ keeps the stack of a run that failed, and so the code is known later.
+    this.stack = (this.stack ?? '').replace(/^\w+/, `RondoError [${code}]`);
     this.code = code;
     this.detail = detail;
     this.problems = problems;
@@ -81,6 +95,11 @@ export class RondoError extends Error {
   get retryable(): boolean {
     return errorTable[this.code].retryable;
   }
+}
+
+/** The code of one of our errors, by its stack; null where it is another's. A newer release may have codes of its own. */
+export function codeInStack(stack: string | undefined): string | null {
+  return /^RondoError \[([a-z-]+)\]/.exec(stack ?? '')?.[1] ?? null;
 }
 
 /** Thrown by a handler to say that no retry will help: the run fails at once, whatever its policy. */

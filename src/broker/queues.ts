@@ -29,6 +29,8 @@ export interface Keys {
   producerLease(app: string): string;
   /** Hash: app and release to when processes of it were first and last seen. */
   readonly releases: string;
+  /** Hash: app and job to the last release that declared it. */
+  readonly jobs: string;
   readonly storeVersion: string;
 }
 
@@ -101,6 +103,8 @@ async function claimStore({ client, keys }: Broker): Promise<void> {
 
 /** What BullMQ keeps of a run for us, beside its own options. Durations in ms. */
 export interface RunOptions extends JobsOptions {
+  /** The version of its payload; 1 is left out. */
+  readonly version?: number;
   /** It is not started later than this after it was due. */
   readonly expiresIn?: number;
   /** The same for a tick. */
@@ -112,6 +116,7 @@ export interface RunOptions extends JobsOptions {
 /** The one translation from a definition to BullMQ's options. `backoff` only names our strategy: workers compute the delay. */
 export function runOptions(job: JobDefinition): RunOptions {
   return {
+    ...(job.version > 1 && { version: job.version }),
     attempts: job.retry.attempts,
     backoff: { type: 'rondo' },
     ...(job.priority !== null && { priority: job.priority }),
@@ -129,6 +134,21 @@ export function tickOptions(options: RunOptions, { overlap, lateAfter }: TickPol
 
 type TickPolicies = Pick<Schedule, 'overlap' | 'lateAfter'>;
 
+/** The version of the payload that a run carries. */
+export function versionOf({ opts }: { readonly opts: JobsOptions }): number {
+  return (opts as RunOptions).version ?? 1;
+}
+
+/** BullMQ counts how often a run was lost with its worker, and never forgets it. */
+export async function forgetCrashes({ client, queue }: Broker, job: string, id: string): Promise<void> {
+  await client.hdel(queue(job).toKey(id), 'stc', 'defa');
+}
+
+/** What is written on a run beside its attempts: its crashes, and that somebody wanted it cancelled. */
+export async function forgetPast({ client, queue }: Broker, job: string, id: string): Promise<void> {
+  await client.hdel(queue(job).toKey(id), 'stc', 'defa', 'cancel');
+}
+
 function keysUnder(prefix: string): Keys {
   const whole = `{${prefix}}`;
   return {
@@ -136,6 +156,7 @@ function keysUnder(prefix: string): Keys {
     schedules: `${whole}:schedules`,
     producerLease: (app) => `${whole}:lease:producer:${app}`,
     releases: `${whole}:releases`,
+    jobs: `${whole}:jobs`,
     storeVersion: `${whole}:version`,
   };
 }

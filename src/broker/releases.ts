@@ -43,19 +43,15 @@ export function createPresence({ client, keys }: Broker, { app, release }: Deplo
 }
 
 /** @returns the newest release of the app among this one and those alive within so many ms, or null where that is this one */
-export async function findNewer(
-  { client, keys }: Broker,
-  { app, release }: Deployment,
-  withinMs: number,
-): Promise<string | null> {
-  const [time, fields] = (await readScript(client, [keys.releases], [])) as [string, string[]];
-  const now = Number(time);
-  const seen = sightingsOf(app, fields);
-  const own = seen.find((it) => it.release === release) ?? { release, firstSeen: now, lastSeen: now };
-  // A mark from the future was made before the server's clock was set back: whoever lives has made another since.
-  const others = seen.filter((it) => it.release !== release && Math.abs(now - it.lastSeen) < withinMs);
+export async function findNewer(broker: Broker, deployment: Deployment, withinMs: number): Promise<string | null> {
+  const { own, others } = await readSightings(broker, deployment, withinMs);
   const { release: found } = newest([own, ...others]);
-  return found === release ? null : found;
+  return found === deployment.release ? null : found;
+}
+
+/** Whether a process of another release of the app, newer or older, was alive within so many ms. */
+export async function isAnotherAlive(broker: Broker, deployment: Deployment, withinMs: number): Promise<boolean> {
+  return (await readSightings(broker, deployment, withinMs)).others.length > 0;
 }
 
 /**
@@ -71,6 +67,16 @@ export function newest(releases: readonly [Sighting, ...Sighting[]]): Sighting {
     const order = (byVersion && a && b && compareVersions(a, b)) || best.firstSeen - other.firstSeen;
     return (order || compare(best.release, other.release)) < 0 ? other : best;
   });
+}
+
+async function readSightings({ client, keys }: Broker, { app, release }: Deployment, withinMs: number) {
+  const [time, fields] = (await readScript(client, [keys.releases], [])) as [string, string[]];
+  const now = Number(time);
+  const seen = sightingsOf(app, fields);
+  const own = seen.find((it) => it.release === release) ?? { release, firstSeen: now, lastSeen: now };
+  // A mark from the future was made before the server's clock was set back: whoever lives has made another since.
+  const others = seen.filter((it) => it.release !== release && Math.abs(now - it.lastSeen) < withinMs);
+  return { own, others };
 }
 
 /** Not seen for so long, a release is forgotten. */

@@ -6,6 +6,7 @@ import { detailsOf, payloadSchemaOf, summaryOf } from '../jobs/describe.js';
 import { inWords } from '../jobs/words.js';
 import { enqueue } from '../producers/runs.js';
 import { facts, print, table } from './output.js';
+import { addRedriveCommands, printGone } from './redrive.js';
 import { withJobs, withRedis } from './session.js';
 import { durationMs, json, moment, wholeNumber } from './values.js';
 
@@ -23,9 +24,12 @@ export function addJobCommands(jobs: Command): void {
   jobs
     .command('list')
     .description('every job that this program knows')
+    .option('--gone', 'those instead that the code declares no longer, and that have runs in Redis')
     .option('--json', 'print JSON')
     .action((flags) =>
-      withJobs(({ registry }) => print(registry.jobs.map(summaryOf), flags, () => listing(registry.jobs))),
+      flags.gone
+        ? printGone(flags)
+        : withJobs(({ registry }) => print(registry.jobs.map(summaryOf), flags, () => listing(registry.jobs))),
     );
 
   jobs
@@ -61,6 +65,8 @@ export function addJobCommands(jobs: Command): void {
         print({ job: name, id }, flags, () => `${name} ${id} is enqueued`);
       }),
     );
+
+  addRedriveCommands(jobs);
 }
 
 function listing(jobs: readonly JobDefinition[]): string {
@@ -90,6 +96,9 @@ function page(job: JobDefinition): string {
     concurrency: `${job.concurrency} per worker process`,
     'rate limit': rateLimit && `${rateLimit.max} per ${formatDuration(rateLimit.per)}`,
     priority: job.priority,
+    crashes: `set aside after ${job.maxCrashes}`,
+    'at most': job.maxWaiting && `${job.maxWaiting.toLocaleString('en')} waiting`,
+    version: job.version > 1 ? job.version : null,
     keeps: `completed runs ${kept(retention.completed)}, failed ones ${kept(retention.failed)}`,
     payload: JSON.stringify(payloadSchemaOf(job)),
   });

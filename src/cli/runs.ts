@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { retryRun } from '../producers/redrive.js';
 import { cancel, findRun, listRuns, type RunState, type RunView, runStates } from '../producers/runs.js';
 import { facts, print, table } from './output.js';
 import { whoAmI, withRedis } from './session.js';
@@ -55,6 +56,23 @@ export function addRunCommands(runs: Command): void {
         );
       }),
     );
+
+  addRetry(runs);
+}
+
+function addRetry(runs: Command): void {
+  runs
+    .command('retry')
+    .argument('<job>')
+    .argument('<id>')
+    .description('let a run that failed begin anew: its attempts and crashes count from nothing')
+    .option('--json', 'print JSON')
+    .action((job: string, id: string, flags: { json?: boolean }) =>
+      withRedis(async ({ broker, registry }) => {
+        await retryRun(broker, registry.get(job), id);
+        print({ job, id }, flags, () => `${job} ${id} waits again`);
+      }),
+    );
 }
 
 function listing(runs: readonly RunView[]): string {
@@ -67,10 +85,11 @@ function listing(runs: readonly RunView[]): string {
     attemptsOf(run),
     run.startedAt ?? run.dueAt,
     tookOf(run),
+    run.code,
     run.error?.split('\n')[0],
   ]);
   return table(
-    ['job', 'run', 'state', 'came', 'tick', 'attempts', 'started or due', 'took', 'error'],
+    ['job', 'run', 'state', 'came', 'tick', 'attempts', 'started or due', 'took', 'code', 'error'],
     rows,
     'There are no such runs.',
   );
@@ -85,8 +104,10 @@ function page(run: RunView & { log: readonly string[] }): string {
     tick: run.tick,
     attempts: attemptsOf(run),
     payload: JSON.stringify(run.payload),
+    version: run.version > 1 ? run.version : null,
     progress: run.progress === 0 ? null : JSON.stringify(run.progress),
     result: run.result === null ? null : JSON.stringify(run.result),
+    code: run.code,
     error: run.error,
     enqueued: run.enqueuedAt,
     due: run.dueAt,

@@ -10,6 +10,7 @@ import { identify, principalIn, requireKey } from './guard.js';
 import { problemHandler } from './problem.js';
 import { healthRoutes } from './routes/health.js';
 import { jobRoutes } from './routes/jobs.js';
+import { redriveRoutes } from './routes/redrive.js';
 import { runRoutes } from './routes/runs.js';
 import { signInRoutes } from './routes/sign-in.js';
 import { createSessions } from './session.js';
@@ -36,6 +37,7 @@ export function createApp({ broker, registry, keys, emit, now }: AppInput): Expr
   api.use(answerHeaders, known, requireKey);
   api.use(runRoutes(broker, registry, now));
   api.use(jobRoutes(registry));
+  api.use(redriveRoutes(broker, registry));
   api.use(unknownRoute);
   app.use('/v1', api);
   app.use(helmet(pageHeaders));

@@ -58,6 +58,17 @@ export interface JobOptions<Schema extends z.ZodType, Result> extends TickOption
   priority?: number;
   /** How long finished runs are kept: whichever bound is reached first. */
   retention?: { completed?: Retention; failed?: Retention };
+  /** How often a run may take its process down before it is set aside as failed, `run-quarantined`. */
+  maxCrashes?: number;
+  /** An enqueue is refused, `queue-full`, while so many runs wait. What is due later, or executes, does not count. */
+  maxWaiting?: number;
+  /** Which version of the payload this code knows: 1 unless told. Runs carry the one they were enqueued with. */
+  version?: number;
+  /**
+   * Brings the payload of a run that was enqueued with a lower version to this one, before the schema reads it. What
+   * it throws refuses the run, which can be redriven.
+   */
+  migrate?(stored: { readonly payload: unknown; readonly version: number }): z.input<Schema>;
   /** A disabled job is listed, but has no ticks, no workers, and takes no runs. */
   enabled?: boolean;
   run(context: JobContext<z.output<Schema>>): Promise<Result> | Result;
@@ -127,6 +138,10 @@ export interface JobDefinition<Payload = unknown, Result = unknown> {
   readonly rateLimit: { readonly max: number; readonly per: number } | null;
   readonly priority: number | null;
   readonly retention: Record<'completed' | 'failed', { readonly age: number; readonly count: number }>;
+  readonly maxCrashes: number;
+  readonly maxWaiting: number | null;
+  readonly version: number;
+  readonly migrate?: (stored: { readonly payload: unknown; readonly version: number }) => unknown;
   readonly enabled: boolean;
   /** What is wrong with the definition. The registry refuses a job that has any, so that all are told at once. */
   readonly problems: readonly Problem[];

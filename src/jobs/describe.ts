@@ -18,12 +18,16 @@ export function summaryOf(job: JobDefinition) {
 
 /** All that a job's definition says, in plain JSON. Durations in ms. */
 export function detailsOf(job: JobDefinition) {
-  const { retry, retention, rateLimit, priority } = job;
+  const { retry, retention, rateLimit, priority, maxCrashes, maxWaiting, version } = job;
   const schedules = job.schedules.map(({ next: _next, ...schedule }) => ({
     ...schedule,
     words: inWords(schedule.timing),
   }));
-  return { ...summaryOf(job), retry, retention, rateLimit, priority, schedules, payloadSchema: payloadSchemaOf(job) };
+  return {
+    ...summaryOf(job),
+    ...{ retry, retention, rateLimit, priority, maxCrashes, maxWaiting, version, schedules },
+    payloadSchema: payloadSchemaOf(job),
+  };
 }
 
 /** JSON Schema of what the job takes, as a caller must send it. */

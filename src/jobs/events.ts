@@ -41,6 +41,21 @@ export type RondoEvent =
   | ({ readonly type: 'run.interrupted'; readonly durationMs: number } & RunFacts)
   | ({ readonly type: 'run.lock-lost' } & RunFacts)
   | ({ readonly type: 'run.stray-error'; readonly error: unknown } & RunFacts)
+  | {
+      /** Runs of the job carry a version of the payload that this worker's code does not know. */
+      readonly type: 'worker.outdated';
+      readonly job: string;
+      readonly version: number;
+      readonly knows: number;
+    }
+  | {
+      /** Runs wait for a job that the code of the app declares no longer. */
+      readonly type: 'job.gone';
+      readonly job: string;
+      readonly app: string;
+      readonly waiting: number;
+      readonly delayed: number;
+    }
   | { readonly type: 'worker.error'; readonly job: string; readonly error: Error; readonly times: number }
   | { readonly type: 'process.stray-rejection'; readonly error: unknown }
   | {

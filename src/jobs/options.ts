@@ -12,6 +12,7 @@ const defaults = {
   retry: { attempts: 3, backoff: 'exponential', delay: 1_000, maxDelay: 300_000, jitter: 0.2 },
   timeout: 30_000,
   concurrency: 5,
+  maxCrashes: 3,
   timezone: 'UTC',
   ...defaultPolicy,
   overlap: 'allow',
@@ -163,6 +164,10 @@ const jobSchema = z.strictObject({
     .prefault({}),
   ...sharedFields,
   cancelGrace: duration({ max: timerMax }).default(defaults.cancelGrace),
+  maxCrashes: wholeNumber(1, 1_000).default(defaults.maxCrashes),
+  maxWaiting: wholeNumber(1, 1_000_000_000).nullish().default(null),
+  version: wholeNumber(1, 1_000_000).default(1),
+  migrate: functionSchema.optional(),
   enabled: z.boolean().default(true),
   run: functionSchema,
 });
@@ -172,7 +177,11 @@ const ledgerNames = ['cursor', 'ticks', 'claims', 'overlap'];
 const bullNames =
   /^(\d+|id|meta|wait|paused|active|delayed|prioritized|completed|failed|stalled|stalled-check|events|repeat|marker|pc|limiter|waiting-children|de|metrics)$/;
 
-const unambiguousSchema = jobSchema.superRefine(({ name, schedules }, context) => {
+const unambiguousSchema = jobSchema.superRefine(({ name, schedules, version, migrate }, context) => {
+  if (migrate && version === 1) {
+    const message = 'no migrate() beside version 1, which has none below it: set version to 2 or more';
+    context.addIssue({ code: 'custom', path: ['migrate'], message });
+  }
   if (!ledgerNames.includes(name)) return;
   for (const [index, { id }] of schedules.entries()) {
     if (!bullNames.test(id)) continue;

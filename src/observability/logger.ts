@@ -91,6 +91,8 @@ function levelOf(event: RondoEvent): Level {
     case 'ticks.caught-up':
     case 'schedules.removal-refused':
     case 'producer.outdated':
+    case 'worker.outdated':
+    case 'job.gone':
     case 'redis.away':
       return 'warn';
     case 'worker.error':
@@ -130,6 +132,10 @@ function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string 
       return `${nameOf(event)} left an error that nobody awaited`;
     case 'worker.error':
       return `the worker of ${event.job} met an error${event.times > 1 ? `, ${event.times} times` : ''}: ${event.error.message}`;
+    case 'worker.outdated':
+      return `runs of ${event.job} are of version ${event.version}, and this worker knows ${event.knows}: they are left to newer ones`;
+    case 'job.gone':
+      return `${event.job} is gone from the code of ${event.app}, and ${waitingOf(event)} until it is declared again`;
     case 'process.stray-rejection':
       return 'a rejection that nobody awaited, and that belongs to no run';
     case 'redis.away':
@@ -171,6 +177,11 @@ function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string 
     case 'schedules.removal-refused':
       return `refused to remove ${event.schedules.length} of ${event.owned} schedules; \`rondo schedules apply --yes\` does it`;
   }
+}
+
+function waitingOf({ waiting, delayed }: { waiting: number; delayed: number }): string {
+  const total = waiting + delayed;
+  return total === 1 ? '1 of its runs waits' : `${total} of its runs wait`;
 }
 
 function spanOf({ from, to }: { from: number; to: number }): string {

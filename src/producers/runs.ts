@@ -1,12 +1,14 @@
 import type { Job, JobState, JobType } from 'bullmq';
 import { cancelRun } from '../broker/cancel.js';
 import { ledgerKeys } from '../broker/ledger.js';
-import { type Broker, runOptions } from '../broker/queues.js';
+import { type Broker, runOptions, versionOf } from '../broker/queues.js';
 import { caughtUpId, scheduleOf, tickOf } from '../broker/repeat.js';
-import { RondoError } from '../errors.js';
+import { codeInStack, RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
 import { readPayload } from '../jobs/payload.js';
 import type { Registry } from '../jobs/registry.js';
+import { addWithin } from './backlog.js';
+import { knownName } from './gone-jobs.js';
 
 /** Overrides for one run. Durations in ms, times in ms since the epoch. */
 export interface EnqueueOptions {
@@ -28,9 +30,13 @@ export interface RunView {
   readonly attempts: number;
   readonly maxAttempts: number;
   readonly payload: unknown;
+  /** Which version of the payload it is. */
+  readonly version: number;
   readonly progress: unknown;
   readonly result: unknown;
   readonly error: string | null;
+  /** Of an error of Rondo's: `run-quarantined`, `payload-invalid`, `run-timed-out`; null for a handler's own. */
+  readonly code: string | null;
   readonly enqueuedAt: string;
   readonly dueAt: string;
   readonly startedAt: string | null;
@@ -47,7 +53,7 @@ export type RunOrigin = 'scheduled' | 'caught-up' | 'triggered' | 'ad-hoc';
  * Puts a run into its job's queue. The payload is stored as it came; the schema reads it again when it runs.
  *
  * @returns the run's id
- * @throws RondoError `job-disabled`, `payload-invalid` with what the schema refused, or `run-invalid`
+ * @throws RondoError `job-disabled`, `payload-invalid` with what the schema refused, `queue-full`, or `run-invalid`
  */
 export async function enqueue(
   broker: Broker,
@@ -60,11 +66,9 @@ export async function enqueue(
   const { refused } = readPayload(job, data);
   if (refused) throw refused;
   const { expiresIn, ...overrides } = options;
-  const added = await broker.queue(job.name).add(job.name, data, {
-    ...runOptions(job),
-    ...overrides,
-    ...(expiresIn !== undefined && { expiresIn }),
-  });
+  const queue = broker.queue(job.name);
+  const stored = { ...runOptions(job), ...overrides, ...(expiresIn !== undefined && { expiresIn }) };
+  const added = await addWithin(queue, job, () => queue.add(job.name, data, stored));
   return String(added.id);
 }
 
@@ -102,10 +106,10 @@ export async function listRuns(
   registry: Registry,
   { job, state, limit = 20 }: { job?: string; state?: RunState; limit?: number } = {},
 ): Promise<RunView[]> {
-  const jobs = job ? [registry.get(job)] : registry.jobs;
+  const names = job ? [await knownName(broker, registry, job)] : registry.jobs.map(({ name }) => name);
   const states = state ? [state] : runStates;
   const lists = await Promise.all(
-    jobs.flatMap(({ name }) =>
+    names.flatMap((name) =>
       states.map(async (wanted) => {
         const soonestFirst = wanted === 'delayed';
         const found = await broker.queue(name).getJobs([...bullStates[wanted]], 0, limit - 1, soonestFirst);
@@ -145,9 +149,11 @@ async function viewOf(broker: Broker, run: Job, state: RunState): Promise<RunVie
     attempts: run.attemptsMade,
     maxAttempts: run.opts.attempts ?? 1,
     payload: run.data,
+    version: versionOf(run),
     progress: run.progress,
     result: run.returnvalue ?? null,
     error: run.failedReason ?? null,
+    code: run.failedReason ? codeInStack(run.stacktrace?.at(-1)) : null,
     enqueuedAt: isoOf(run.timestamp),
     dueAt: isoOf(run.timestamp + (run.opts.delay ?? 0)),
     startedAt: run.processedOn ? isoOf(run.processedOn) : null,

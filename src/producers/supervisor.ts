@@ -3,6 +3,7 @@ import { findNewer } from '../broker/releases.js';
 import type { Emit, RondoEvent } from '../jobs/events.js';
 import type { Registry } from '../jobs/registry.js';
 import { until } from '../lifecycle.js';
+import { createGoneWatch } from './gone-jobs.js';
 import { createLease } from './lease.js';
 import { wantedOf } from './plan.js';
 import { enqueue } from './runs.js';
@@ -34,6 +35,7 @@ export function createSupervisor(input: SupervisorInput) {
   let lease = newLease();
   const wanted = wantedOf(registry);
   const news = onlyNews(emit);
+  const lookForGone = createGoneWatch({ ...input, silentMs });
   let state: 'new' | 'leading' | 'standby' | 'outdated' = 'new';
   let newer: string | null = null;
   let reconcileAt = 0;
@@ -58,7 +60,8 @@ export function createSupervisor(input: SupervisorInput) {
     emit({ type: 'producer.leading', app, release });
     for (const job of registry.jobs.filter(({ enabled }) => enabled)) {
       for (const schedule of job.schedules.filter((it) => it.enabled && it.triggerOnStart)) {
-        await enqueue(broker, job, schedule.payload);
+        // A schedule's run, which no backlog keeps out.
+        await enqueue(broker, { ...job, maxWaiting: null }, schedule.payload);
       }
     }
   }
@@ -89,6 +92,7 @@ export function createSupervisor(input: SupervisorInput) {
       news.emit,
     );
     if (finished && failed.length === 0) lastInLine = input.now();
+    await lookForGone();
     news.turnOver();
     // At most a tenth of the time goes into looking, however many schedules there are.
     const tookMs = performance.now() - startedAt;

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { RunOptions } from '../broker/queues.js';
-import { readPayload } from '../jobs/payload.js';
+import { type RunOptions, versionOf } from '../broker/queues.js';
+import { readStored } from '../jobs/payload.js';
 import { until } from '../lifecycle.js';
 import { type ActiveRun, RunContext } from './active-run.js';
 import { admit } from './admit.js';
@@ -35,10 +35,11 @@ async function claim(run: ActiveRun, ticks: Ticks): Promise<Outcome | null> {
 }
 
 function carryOut(run: ActiveRun, turns: Turns): Outcome | Promise<Outcome> {
-  const payload = readPayload(run.definition, run.job.data);
+  const barred = admit(run);
+  if (barred) return barred.type === 'skipped' ? leave(run, barred) : barred;
+  const payload = readStored(run.definition, run.job.data, versionOf(run.job));
   // What the schema refuses now it will refuse at every attempt.
-  const refused = (payload.refused && failure(payload.refused)) ?? admit(run);
-  if (refused) return refused.type === 'skipped' ? leave(run, refused) : refused;
+  if (payload.refused) return failure(payload.refused);
   return mayOverlap(run) ? attempt(run, payload.value) : attemptInTurn(run, payload.value, turns);
 }
 

@@ -1,5 +1,5 @@
 import type { Job } from 'bullmq';
-import type { Broker } from '../broker/queues.js';
+import { type Broker, forgetCrashes } from '../broker/queues.js';
 import { tickOf } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
@@ -11,6 +11,7 @@ import { createDeadlines } from './deadlines.js';
 import { createErrorReport } from './error-report.js';
 import { abortGraceMs, execute } from './execute.js';
 import { cancelled, codeOf, failure, timedOut } from './outcome.js';
+import { outdatedOnce } from './outdated.js';
 import { PromptWorker } from './prompt-worker.js';
 import { createTicks, type SettledRun } from './ticks.js';
 import { createTurns } from './turns.js';
@@ -26,8 +27,8 @@ export interface WorkerInput {
   readonly stalledCheckMs?: number;
 }
 
-/** How often a run may take its process down, or be lost with it, before it is failed for good. */
-const maxStalls = 3;
+/** So many that BullMQ never comes first: how often a run may be lost with its process is decided when it starts. */
+const maxStalls = 1_000_000;
 const carried = Symbol('run');
 
 /** BullMQ hands the same object to the processor, to its events and to the strategy of delays. */
@@ -37,7 +38,8 @@ interface CarriedJob extends Job {
 
 /** The BullMQ worker of one job: hands its runs to `execute`, and tells what BullMQ has accepted of them. */
 export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
-  const { broker, emit, now, random, lockMs = 30_000, stalledCheckMs = 5_000 } = input;
+  const emit = outdatedOnce(input.emit);
+  const { broker, now, random, lockMs = 30_000, stalledCheckMs = 5_000 } = input;
   const { name, retry, rateLimit, timeout } = definition;
   const active = createDeadlines(timeout, timeOut);
   const cancels = createCancels(broker, name, active.runs, cancel);
@@ -117,7 +119,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     settleTick(run);
   }
 
-  /** Also told of runs that never reached us: BullMQ fails those that took too many workers down. */
+  /** Also told of runs that never reached us: an older release's workers let BullMQ fail those that took them down. */
   function reportFailure(job: CarriedJob, error: Error): void {
     const run = job[carried];
     if (run?.outcome?.type === 'cancelled') {
@@ -125,10 +127,13 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
       settleTick(run);
       return;
     }
+    const code = codeOf(error);
+    // Set aside, it has paid for its crashes, whoever retries it: Bull Board's button resets nothing.
+    if (code === 'run-quarantined') forgetCrashes(broker, name, String(job.id)).catch(() => {});
     emit({
       type: 'run.failed',
       durationMs: run?.durationMs ?? 0,
-      code: codeOf(error),
+      code,
       reason: error.message,
       error,
       retryInMs: job.finishedOn ? null : (run?.retryInMs ?? 0),

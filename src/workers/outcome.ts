@@ -17,6 +17,8 @@ export type Outcome =
   | { readonly type: 'parked'; readonly lookAgain: () => Promise<void> }
   /** The process stops: the run goes back to where it waited, and the attempt does not count. */
   | { readonly type: 'interrupted' }
+  /** Its payload is of a version that only newer code knows: it waits for that. Costs no attempt either. */
+  | { readonly type: 'too-new'; readonly version: number; readonly forMs: number }
   /** Another worker has the run now, or will have: nothing of ours may be written. */
   | { readonly type: 'lock-lost'; readonly error: RondoError };
 
@@ -39,6 +41,8 @@ export function settle(outcome: Outcome, run: Settling): unknown {
       return park(run, outcome.lookAgain);
     case 'interrupted':
       return putBack(run);
+    case 'too-new':
+      return waitForNewer(outcome, run);
   }
 }
 
@@ -46,6 +50,7 @@ export function settle(outcome: Outcome, run: Settling): unknown {
 interface Settling {
   readonly job: Job;
   readonly token: string | undefined;
+  readonly definition: JobDefinition;
   readonly facts: RunFacts;
   readonly durationMs: number;
   readonly emit: Emit;
@@ -64,6 +69,15 @@ async function park({ job, token, facts, emit }: Settling, lookAgain: () => Prom
   await job.moveToDelayed(Date.now() + parkedMs, token);
   emit({ type: 'run.parked', ...facts });
   await lookAgain().catch(() => {}); // the producer will
+  throw new DelayedError();
+}
+
+async function waitForNewer(
+  { version, forMs }: Extract<Outcome, { type: 'too-new' }>,
+  { job, token, definition, emit }: Settling,
+): Promise<never> {
+  await job.moveToDelayed(Date.now() + forMs, token);
+  emit({ type: 'worker.outdated', job: definition.name, version, knows: definition.version });
   throw new DelayedError();
 }
 

@@ -196,6 +196,7 @@ function wordsOf(outcome: Outcome): { outcome: TickOutcome; reason?: string } {
     case 'parked':
       return { outcome: 'waiting' };
     case 'interrupted':
+    case 'too-new':
     case 'lock-lost':
       return { outcome: 'running' };
   }
@@ -204,10 +205,11 @@ function wordsOf(outcome: Outcome): { outcome: TickOutcome; reason?: string } {
 /** The options that its scheduler gives every run, without what is this one's own. */
 function templateOf(job: Job): Template {
   const { attempts, backoff, priority, removeOnComplete, removeOnFail, keepLogs } = job.opts;
-  const { overlap, lateAfter } = job.opts as RunOptions;
+  const { overlap, lateAfter, version } = job.opts as RunOptions;
   const options = {
     ...{ attempts, backoff, removeOnComplete, removeOnFail, keepLogs },
     ...(priority && { priority }),
+    ...(version && { version }),
     ...(overlap && { overlap }),
     ...(lateAfter !== undefined && { lateAfter }),
   };

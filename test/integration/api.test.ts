@@ -322,7 +322,9 @@ describe('GET /v1/jobs/{job}/runs/{id}', () => {
       tick: null,
       maxAttempts: 2,
       payload: { steps: 2 },
+      version: 1,
       error: null,
+      code: null,
     };
     expect(await show()).toEqual({
       ...before,

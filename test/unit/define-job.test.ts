@@ -36,6 +36,9 @@ describe('defineJob', () => {
       concurrency: 5,
       rateLimit: null,
       priority: null,
+      maxCrashes: 3,
+      maxWaiting: null,
+      version: 1,
       retention: {
         completed: { age: 24 * 3_600_000, count: 1_000 },
         failed: { age: 14 * 24 * 3_600_000, count: 5_000 },
@@ -165,6 +168,40 @@ describe('the types of a job', () => {
     // @ts-expect-error there is no such option
     const misspelt = defineJob({ name: 'digest', retry: { atempts: 3 }, run });
     for (const job of [missing, wrong, both, unit, misspelt]) expect(job.problems).toHaveLength(1);
+  });
+
+  test('migrate() answers what the schema takes, from a payload that nobody knows the type of', () => {
+    const payload = z.object({ region: z.enum(['eu', 'us']).default('eu') });
+    const job = defineJob({
+      name: 'digest',
+      version: 2,
+      payload,
+      migrate: (stored) => {
+        expectTypeOf(stored).toEqualTypeOf<{ readonly payload: unknown; readonly version: number }>();
+        return {};
+      },
+      run,
+    });
+    expect(job).toMatchObject({ version: 2, problems: [] });
+    // @ts-expect-error asia is no region
+    defineJob({ name: 'digest', version: 2, payload, migrate: () => ({ region: 'asia' }), run });
+    // @ts-expect-error a payload is migrated at once
+    defineJob({ name: 'digest', version: 2, payload, migrate: async () => ({}), run });
+  });
+
+  test.each([
+    ['migrate', { migrate: () => ({}) }, /set version to 2 or more/, 'a function'],
+    ['migrate', { version: 2, migrate: 'later' }, /a function/, '"later"'],
+    ['version', { version: 0 }, /at least 1/, '0'],
+    ['version', { version: '2' }, /a number/, '"2"'],
+    ['version', { version: 1.5 }, /a whole number/, '1.5'],
+    ['maxCrashes', { maxCrashes: 0 }, /at least 1/, '0'],
+    ['maxCrashes', { maxCrashes: 1_001 }, /at most 1000/, '1001'],
+    ['maxWaiting', { maxWaiting: 0 }, /at least 1/, '0'],
+    ['maxWaiting', { maxWaiting: '10k' }, /a number/, '"10k"'],
+    ['maxWaitng', { maxWaitng: 5 }, /did you mean "maxWaiting"/, '5'],
+  ])('%s is refused as %j', (field, options, expected, got) => {
+    expect(refusals(options)).toEqual([{ where: `report: ${field}`, expected: expect.stringMatching(expected), got }]);
   });
 });
 

@@ -4,10 +4,10 @@ import type { Broker } from '../../broker/queues.js';
 import { duration } from '../../duration.js';
 import { RondoError } from '../../errors.js';
 import type { Registry } from '../../jobs/registry.js';
-import { problemsOf } from '../../problems.js';
 import { cancel, type EnqueueOptions, enqueue, findRun, listRuns, runStates } from '../../producers/runs.js';
 import { jsonBody } from '../body.js';
 import { principalIn, requires } from '../guard.js';
+import { read } from '../read.js';
 import { withinMs } from '../within.js';
 
 /** Runs of a job: enqueue one, look at one, list them. */
@@ -72,13 +72,6 @@ function optionsOf({ at, delay, ...rest }: Omit<z.output<typeof enqueueBody>, 'p
   const later = at === undefined ? delay : Math.max(0, Date.parse(at) - now);
   if (later !== undefined && later > yearMs) refuseAt('a time within a year');
   return { ...rest, ...(later && { delay: later }) };
-}
-
-function read<Schema extends z.ZodObject>(schema: Schema, input: unknown): z.output<Schema> {
-  const found = schema.safeParse(input);
-  if (found.success) return found.data;
-  const known = () => Object.keys(schema.shape);
-  throw new RondoError('request-invalid', '', { problems: problemsOf(found.error, input, { known }) });
 }
 
 function nameIn(request: Request, parameter: string): string {

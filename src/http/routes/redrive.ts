@@ -1,0 +1,42 @@
+import { Router } from 'express';
+import { z } from 'zod';
+import type { Broker } from '../../broker/queues.js';
+import { type ErrorCode, errorTable } from '../../errors.js';
+import type { Registry } from '../../jobs/registry.js';
+import { redrive, retryRun } from '../../producers/redrive.js';
+import { jsonBody } from '../body.js';
+import { requires } from '../guard.js';
+import { read } from '../read.js';
+import { withinMs } from '../within.js';
+
+/** Runs that failed begin anew: one, or those of a job. */
+export function redriveRoutes(broker: Broker, registry: Registry): Router {
+  const routes = Router();
+
+  routes.post('/jobs/:job/runs/:id/retry', requires('operate'), async (request, response) => {
+    const job = registry.get(String(request.params.job));
+    const id = String(request.params.id);
+    await withinMs(answerMs, retryRun(broker, job, id));
+    response.status(202).json({ id, job: job.name, url: `/v1/jobs/${job.name}/runs/${encodeURIComponent(id)}` });
+  });
+
+  routes.post('/jobs/:job/redrive', requires('operate'), jsonBody, async (request, response) => {
+    const job = registry.get(String(request.params.job));
+    const options = read(redriveBody, request.body ?? {});
+    response.json({ job: job.name, ...(await withinMs(redriveMs, redrive(broker, job, options))) });
+  });
+
+  return routes;
+}
+
+/** A caller waits no longer than this for Redis, in ms. */
+const answerMs = 1_500;
+/** Thousands at once take their time. */
+const redriveMs = 15_000;
+
+const codes = Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]];
+
+const redriveBody = z.strictObject({
+  code: z.enum(codes, { error: 'the code of an error, such as "run-quarantined"' }).optional(),
+  limit: z.int().min(1).max(5_000).default(1_000),
+});
