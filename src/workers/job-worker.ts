@@ -1,4 +1,5 @@
 import type { Job } from 'bullmq';
+import { forgetCancel } from '../broker/cancel.js';
 import { type Broker, forgetCrashes } from '../broker/queues.js';
 import { tickOf } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
@@ -125,6 +126,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     if (run?.outcome?.type === 'cancelled') {
       emit({ type: 'run.cancelled', durationMs: run.durationMs, by: run.outcome.by, ...run.facts });
       settleTick(run);
+      forgetCancel(broker, name, run.facts.run).catch(() => {});
       return;
     }
     const code = codeOf(error);
