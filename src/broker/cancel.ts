@@ -45,11 +45,6 @@ export async function readCancels(broker: Broker, job: string, ids: readonly str
   return (await readScript(broker.client, ids.map(run), [])) as (string | null)[];
 }
 
-/** The run has ended: one who retries it by hand, on the board perhaps, wants it to run. */
-export async function forgetCancel(broker: Broker, job: string, id: string): Promise<void> {
-  await broker.client.hdel(ledgerKeys(broker, { job, schedule: '' }).run(id), 'cancel');
-}
-
 /** @returns false where it is being executed by now, or is the one that its scheduler goes on from */
 async function remove(broker: Broker, run: Job, by: string): Promise<boolean> {
   const schedule = scheduleOf(run);

@@ -139,12 +139,10 @@ export function versionOf({ opts }: { readonly opts: JobsOptions }): number {
   return (opts as RunOptions).version ?? 1;
 }
 
-/** BullMQ counts how often a run was lost with its worker, and never forgets it. */
-export async function forgetCrashes({ client, queue }: Broker, job: string, id: string): Promise<void> {
-  await client.hdel(queue(job).toKey(id), 'stc', 'defa');
-}
-
-/** What is written on a run beside its attempts: its crashes, and that somebody wanted it cancelled. */
+/**
+ * What is written on a run beside its attempts: how often it was lost with its worker, which BullMQ never forgets, and
+ * that somebody wanted it cancelled. Forgotten when it has ended, so that a retry, on the board perhaps, begins anew.
+ */
 export async function forgetPast({ client, queue }: Broker, job: string, id: string): Promise<void> {
   await client.hdel(queue(job).toKey(id), 'stc', 'defa', 'cancel');
 }

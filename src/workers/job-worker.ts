@@ -1,6 +1,5 @@
 import type { Job } from 'bullmq';
-import { forgetCancel } from '../broker/cancel.js';
-import { type Broker, forgetCrashes } from '../broker/queues.js';
+import { type Broker, forgetPast } from '../broker/queues.js';
 import { tickOf } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
@@ -126,12 +125,12 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     if (run?.outcome?.type === 'cancelled') {
       emit({ type: 'run.cancelled', durationMs: run.durationMs, by: run.outcome.by, ...run.facts });
       settleTick(run);
-      forgetCancel(broker, name, run.facts.run).catch(() => {});
+      forgetPast(broker, name, run.facts.run).catch(() => {});
       return;
     }
     const code = codeOf(error);
     // Set aside, it has paid for its crashes, whoever retries it: Bull Board's button resets nothing.
-    if (code === 'run-quarantined') forgetCrashes(broker, name, String(job.id)).catch(() => {});
+    if (code === 'run-quarantined') forgetPast(broker, name, String(job.id)).catch(() => {});
     emit({
       type: 'run.failed',
       durationMs: run?.durationMs ?? 0,
