@@ -1,6 +1,7 @@
 /** What a jobs module imports from 'rondo'. */
 export type { Duration } from './duration.js';
 export { type ErrorCode, NonRetryableError, type Problem, RetryLaterError, RondoError } from './errors.js';
+export { type Calendar, defineCalendar, type WeeklyWindow } from './jobs/calendar.js';
 export { type HttpRequestSettings, httpRequest } from './jobs/catalog/http-request.js';
 export type { JobContext, JobLogger } from './jobs/context.js';
 export { defineJob, type JobDefinition, type JobOptions, type ScheduleOptions } from './jobs/define-job.js';

@@ -8,6 +8,7 @@ import {
   type Timing,
   type Unresolved,
 } from '../jobs/schedule.js';
+import { withExcluded } from './excluded-ticks.js';
 import type { Broker } from './queues.js';
 import { caughtUpId } from './repeat.js';
 import { createScript } from './scripts.js';
@@ -92,9 +93,10 @@ export const ledgerCap = 1_000;
  * decides which of them run, writes an entry for each or for the range of them, opens a claim for each run, and
  * moves the cursor.
  */
-export async function account(broker: Broker, input: AccountInput): Promise<Accounted> {
+export async function account(broker: Broker, asked: AccountInput): Promise<Accounted> {
+  const input = await withItsPlace(broker, asked);
   const { schedule, now, cursor, run } = input;
-  const found = onTime(input) ?? (await ticksDue(input));
+  const found = await complete(input, onTime(input) ?? (await ticksDue(input)));
   const own = run ? (found.run[0] ?? null) : null;
   const toAdd = run ? found.run.slice(1) : found.run;
   const offset = offsetOf(input.timing);
@@ -107,7 +109,7 @@ export async function account(broker: Broker, input: AccountInput): Promise<Acco
     attempts: 0,
   });
   const [first, ...others] = found.left;
-  const merged = first?.outcome === 'paused' ? await mergePaused(broker, input, first) : { range: first, replaced: '' };
+  const merged = await merge(broker, input, first, found.run[0]);
   const entries: TickEntry[] = merged.range ? [merged.range, ...others] : [];
   if (run && own !== null) entries.push(entryOf(own, run.id, 'running'));
   entries.push(...toAdd.map((time) => entryOf(time, caughtUpId(schedule, time), 'waiting')));
@@ -120,13 +122,14 @@ export async function account(broker: Broker, input: AccountInput): Promise<Acco
       run?.id ?? '',
       textOf(cursor.next),
       textOfPause(cursor.pause),
-      textOf(found.run.at(-1) ?? found.left.at(-1)?.to ?? null),
+      textOf(found.at),
       textOf(found.next),
       ledgerCap,
       textOf(own),
       packClaim({ tick: own ?? 0, due: (own ?? 0) + offset, claimedAt: now, state: 'running' }),
       merged.replaced,
       entries.length,
+      placeOf(input),
       ...entries.flatMap((entry) => [entry.time, packEntry(schedule, entry)]),
       ...toAdd.flatMap((tick) => [
         caughtUpId(schedule, tick),
@@ -308,6 +311,32 @@ interface Due {
   readonly next: Cursor['next'];
 }
 
+/** With the times that are excluded, and up to where all is accounted for then. */
+async function complete(input: AccountInput, due: Due): Promise<Due & { readonly at: number | null }> {
+  const { timing, rule, now, cursor, timingFromNow } = input;
+  const last = Math.max(due.run.at(-1) ?? -1, due.left.at(-1)?.to ?? -1);
+  if (!timing.exclude && !timingFromNow?.timing.exclude) return { ...due, at: last < 0 ? null : last };
+  // Where the times change, the old calendars have their say up to the change, and the new ones from there on.
+  const upTo = timingFromNow ? Math.max(last, now - offsetOf(timingFromNow.timing)) : last;
+  const at = upTo < 0 ? null : upTo;
+  if (!timing.exclude || cursor.at === undefined) return { ...due, at };
+  return { ...due, at, left: await withExcluded({ timing, rule, after: cursor.at, upTo, left: due.left }) };
+}
+
+/** Where the ledger must still stand for the excluded times before a tick to be counted once. */
+function placeOf({ timing, cursor }: AccountInput): string {
+  return timing.exclude ? textOf(cursor.at ?? null) : '';
+}
+
+/** What is excluded lies after the last entry, which a worker does not know from its run alone. */
+async function withItsPlace(broker: Broker, input: AccountInput): Promise<AccountInput> {
+  const { timing, cursor } = input;
+  if (!timing.exclude || cursor.at !== undefined) return input;
+  const found = await readCursor(broker, input);
+  const same = textOf(found?.next ?? null) === textOf(cursor.next) && !found?.pause === !cursor.pause;
+  return found && same ? { ...input, cursor: found } : input;
+}
+
 /** The ordinary tick, without a promise: it is the one that the ledger waits for, no other is due, and it is not late. */
 function onTime({ timing, policy, rule, now, cursor, run }: AccountInput): Due | null {
   if (!run || cursor.pause || cursor.next !== run.time) return null;
@@ -353,15 +382,22 @@ async function judgedTicks(
   return { run: toRun, left: [{ time: from, ...others }], next };
 }
 
-/** Ticks of one pause are one range, however often somebody looks: the last entry is what it goes on from. */
-async function mergePaused(
+/**
+ * Ticks of one pause, and those that one calendar excludes, are one range, however often somebody looks: the last entry
+ * is what it goes on from.
+ */
+async function merge(
   broker: Broker,
   of: LedgerOf,
-  range: TickRange,
-): Promise<{ range: TickRange; replaced: string }> {
+  range: TickRange | undefined,
+  firstRun = Number.POSITIVE_INFINITY,
+): Promise<{ range: TickRange | undefined; replaced: string }> {
+  const unmerged = { range, replaced: '' };
+  if (!range || firstRun < range.time || !['paused', 'excluded'].includes(range.outcome)) return unmerged;
   const [last = ''] = await broker.client.zrange(ledgerKeys(broker, of).ticks, '-1', '-1');
   const before = unpackEntry(of.schedule, last);
-  if (!before || !isRange(before) || before.outcome !== 'paused') return { range, replaced: '' };
+  if (!before || !isRange(before) || before.outcome !== range.outcome || before.reason !== range.reason)
+    return unmerged;
   return { range: { ...range, time: before.time, count: before.count + range.count }, replaced: last };
 }
 
@@ -450,7 +486,8 @@ if run ~= '' then
 end
 local stands = redis.call('HMGET', cursor, 'at', 'next', 'pause')
 if not sound(stands[1], stands[2]) then return { 'none' } end
-if (stands[2] or '') ~= ARGV[2] or (stands[3] or '') ~= ARGV[3] then
+local elsewhere = ARGV[11] ~= '' and stands[1] ~= ARGV[11]
+if elsewhere or (stands[2] or '') ~= ARGV[2] or (stands[3] or '') ~= ARGV[3] then
   return { 'moved', stands[1], stands[2] or '', stands[3] or '' }
 end
 local at = ARGV[4] ~= '' and tonumber(ARGV[4]) > tonumber(stands[1]) and ARGV[4] or stands[1]
@@ -460,8 +497,8 @@ if ARGV[7] ~= '' then
   redis.call('HSET', claims, run, ARGV[8])
   if redis.call('EXISTS', job) == 1 then redis.call('HSET', job, 'tick', ARGV[7]) end
 end
-local last = 10 + 2 * tonumber(ARGV[10])
-for i = 11, last, 2 do redis.call('ZADD', ticks, ARGV[i], ARGV[i + 1]) end
+local last = 11 + 2 * tonumber(ARGV[10])
+for i = 12, last, 2 do redis.call('ZADD', ticks, ARGV[i], ARGV[i + 1]) end
 local runs = ARGV[7] ~= '' and 1 or 0
 for i = last + 1, #ARGV, 2 do
   redis.call('HSET', claims, ARGV[i], ARGV[i + 1])

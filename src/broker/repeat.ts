@@ -1,5 +1,6 @@
 import type { Job, RepeatOptions, RepeatStrategy } from 'bullmq';
 import { formatDuration } from '../duration.js';
+import { unnamed } from '../jobs/calendar.js';
 import type { Emit } from '../jobs/events.js';
 import { defaultPolicy, type MisfirePolicy } from '../jobs/misfire.js';
 import { type NextTick, nextTick, offsetOf, type Timing } from '../jobs/schedule.js';
@@ -88,7 +89,8 @@ export function carrierOf({ opts }: Pick<Job, 'opts'>): Partial<RepeatCarrier> |
 }
 
 function patternOf(timing: Timing): string {
-  const base = kindOf(timing);
+  const names = timing.exclude?.calendars.map(({ name }) => name ?? unnamed);
+  const base = names ? `${kindOf(timing)}, except ${names.join(' and ')}` : kindOf(timing);
   return timing.spread === undefined ? base : `${base}, spread ${formatDuration(timing.spread)}`;
 }
 

@@ -13,6 +13,7 @@ export const tickOutcomes = [
   'missed',
   'paused',
   'unknown',
+  'excluded',
 ] as const;
 export type TickOutcome = (typeof tickOutcomes)[number];
 
@@ -109,7 +110,7 @@ function reasonIn(parts: readonly string[], from: number): { reason?: string } {
   return reason ? { reason } : {};
 }
 
-const codes = 'wrsftckompu';
+const codes = 'wrsftckompue';
 
 function fields(...values: (string | undefined)[]): string {
   return values

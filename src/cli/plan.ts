@@ -2,6 +2,8 @@ import type { Command } from 'commander';
 import { isoOr } from '../jobs/words.js';
 import { type Change, type Plan, wantedOf } from '../producers/plan.js';
 import { planNow, reconcile } from '../producers/schedules.js';
+import { warningsNow } from '../producers/warn.js';
+import type { Warning } from '../producers/warnings.js';
 import { print, table } from './output.js';
 import { type Session, withRedis } from './session.js';
 
@@ -13,12 +15,14 @@ interface Flags {
 export function addPlanCommands(schedules: Command): void {
   schedules
     .command('plan')
-    .description('what would change in Redis for it to hold what the code declares')
+    .description('what would change in Redis for it to hold what the code declares, and what to beware of')
     .option('--json', 'print JSON')
     .action((flags: Flags) =>
       withRedis(async (session) => {
-        const planned = await planNow(session.broker, inputOf(session));
-        print(jsonOf(planned), flags, () => planText(planned));
+        const input = inputOf(session);
+        const planned = await planNow(session.broker, input);
+        const warnings = await warningsNow(session.broker, { ...input, now: input.now() });
+        print({ ...jsonOf(planned), warnings }, flags, () => planText(planned) + warningsText(warnings));
       }),
     );
 
@@ -67,6 +71,20 @@ function planText(planned: Plan): string {
     lines.push(`Refused to remove ${ids.length} of ${owned} schedules (apply --yes does it): ${ids.join(', ')}.`);
   }
   return lines.join('\n');
+}
+
+/** A paragraph of its own, and no more of it than one reads. */
+function warningsText(warnings: readonly Warning[]): string {
+  const most = 20;
+  const lines = warnings.slice(0, most).map(warningText);
+  if (warnings.length > most) lines.push(`And ${warnings.length - most} warnings more, which --json has.`);
+  return lines.map((line, index) => `${index === 0 ? '\n\n' : '\n'}${line}`).join('');
+}
+
+function warningText({ schedules, message }: Warning): string {
+  const most = 5;
+  const more = schedules.length > most ? ` and ${schedules.length - most} more` : '';
+  return `Warning: ${message} (${schedules.slice(0, most).join(', ')}${more}).`;
 }
 
 function named(change: Change): { id: string; job: string } {

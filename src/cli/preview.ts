@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
 import { RondoError } from '../errors.js';
-import { type Timing, ticksAfter } from '../jobs/schedule.js';
-import { inWords, isoTime } from '../jobs/words.js';
+import type { Registry } from '../jobs/registry.js';
 import { withNearest } from '../problems.js';
+import { type PreviewInput, type PreviewView, previewOf, previewStored } from '../producers/preview.js';
 import { print, table } from './output.js';
-import { withJobs } from './session.js';
+import { withJobs, withRedis } from './session.js';
 import { moment, wholeNumber } from './values.js';
 
 interface Flags {
@@ -13,51 +13,48 @@ interface Flags {
   json?: boolean;
 }
 
-/** The times of a schedule as the code declares it; needs no Redis. */
+/** The times of a schedule: one that the code declares needs no Redis, another is looked up there. */
 export function addPreviewCommand(schedules: Command): void {
   schedules
     .command('preview')
     .argument('<id>')
-    .description('when a schedule that the code declares runs next')
+    .description('when a schedule runs next, and what the clock and its calendars do to that')
     .option('--count <number>', 'this many times', wholeNumber(1, 10_000), 5)
     .option('--from <time>', 'after this time instead of now', moment)
     .option('--json', 'print JSON')
-    .action((id: string, flags: Flags) =>
-      withJobs(({ registry }) => {
-        const found = registry.findSchedule(id);
-        if (!found) {
-          const known = registry.jobs.flatMap((job) => job.schedules.map((it) => it.id));
-          throw new RondoError('schedule-unknown', withNearest(id, known));
-        }
-        const { timing, next } = found.schedule;
-        const ticks = firstOf(ticksAfter(timing, flags.from ?? Date.now(), next), flags.count);
-        const times = ticks.map((time) => ({ time: isoTime(time), local: localTime(time, timing) }));
-        print({ id, times }, flags, () => preview(inWords(timing), times));
-      }),
-    );
+    .action(async (id: string, flags: Flags) => {
+      const input = { from: flags.from ?? Date.now(), count: flags.count };
+      const found =
+        (await previewDeclared(id, input)) ?? (await withRedis(({ broker }) => previewStored(broker, id, input)));
+      print(found, flags, () => pageOf(found));
+    });
 }
 
-function firstOf<Item>(items: Iterable<Item>, count: number): Item[] {
-  const first: Item[] = [];
-  for (const item of items) if (first.push(item) >= count) break;
-  return first;
+async function previewDeclared(id: string, input: PreviewInput): Promise<PreviewView | null> {
+  return withJobs(({ config, registry }) => {
+    const found = registry.findSchedule(id);
+    if (found) return previewOf(id, found.schedule.timing, found.schedule.next, input);
+    if (config.redis.kind === 'embedded') throw new RondoError('schedule-unknown', withNearest(id, idsOf(registry)));
+    return null;
+  });
 }
 
-function preview(words: string, times: readonly { time: string; local: string | null }[]): string {
-  const rows = times.map(({ time, local }) => [time, local]);
-  return `${words}\n\n${table(['utc', 'local'], rows, 'It has ended.')}`;
+function idsOf(registry: Registry): string[] {
+  return registry.jobs.flatMap((job) => job.schedules.map(({ id }) => id));
 }
 
-function localTime(time: number, timing: Timing): string | null {
-  if (timing.kind !== 'cron' || timing.timezone === 'UTC') return null;
-  const style = {
-    weekday: 'short',
-    year: 'numeric',
-    month: '2-digit',
-    day: '2-digit',
-    hour: '2-digit',
-    minute: '2-digit',
-    timeZoneName: 'short',
-  } as const;
-  return new Intl.DateTimeFormat('en-GB', { ...style, timeZone: timing.timezone }).format(time);
+function pageOf({ words, times, left, complete }: PreviewView): string {
+  const rows = [
+    ...times.map(({ time, local, note }) => ({ at: time, cells: [time, local, note] })),
+    ...left.map(({ time, to, count, local, note }) => ({
+      at: time,
+      cells: [count === 1 ? time : `${time} - ${to}`, local, note],
+    })),
+  ];
+  rows.sort((a, b) => Date.parse(a.at) - Date.parse(b.at));
+  const cells = rows.map((row) => row.cells);
+  const lines = [words, '', table(['utc', 'local', 'note'], cells, 'It has ended.')];
+  if (times.length === 0 && rows.length > 0) lines.push('It has ended.');
+  if (!complete) lines.push('More is excluded than was counted: not all of it is shown.');
+  return lines.join('\n');
 }

@@ -34,4 +34,5 @@ const signs: Record<TickOutcome, readonly [sign: string, colour: number]> = {
   skipped: ['s', yellow],
   coalesced: ['c', yellow],
   paused: ['p', grey],
+  excluded: ['e', grey],
 };

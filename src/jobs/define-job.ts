@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { Duration } from '../duration.js';
 import type { Problem } from '../errors.js';
+import type { Calendar } from './calendar.js';
 import type { JobContext } from './context.js';
 import type { Misfire, MisfirePolicy } from './misfire.js';
 import { readJobOptions } from './options.js';
@@ -83,8 +84,16 @@ export type ScheduleOptions<Payload> = TickOptions & {
   /** `[a-z0-9][a-z0-9-]{0,63}`, its own among all jobs. */
   id: string;
   description?: string;
-  /** IANA name such as `Europe/Paris`; for `cron`. UTC unless told. */
+  /** IANA name such as `Europe/Paris`; for `cron`, and for `exclude`. UTC unless told. */
   timezone?: string;
+  /** What becomes of a `cron`'s local time that the clock jumps over: it runs at the end of the gap, unless told. */
+  dst?: 'run-after' | 'skip';
+  /** When it does not run: calendars of `defineCalendar`, or some in place. */
+  exclude?: readonly Calendar[];
+  /** Days that run all the same, whatever is excluded: `2026-12-24`. */
+  except?: readonly string[];
+  /** An excluded tick is dropped, or runs at the same local time of the first later day on which that is not excluded. */
+  onExcluded?: 'drop' | 'next-working-day';
   /** The first moment that may be a tick. It shifts the phase of `every`. */
   startsAt?: string | Date;
   /** The last moment that may be a tick. */

@@ -37,7 +37,8 @@ export async function loadRegistry(
   settings: CatalogSettings,
   switches: JobSwitches,
 ): Promise<Registry> {
-  return createRegistry(switched(path ? await loadJobs(path) : catalog(settings), switches));
+  const { jobs, calendars } = path ? await loadJobs(path) : { jobs: catalog(settings), calendars: [] };
+  return createRegistry(switched(jobs, switches), calendars);
 }
 
 /** The jobs as the environment wants them. @throws RondoError `config-invalid` with names that no job has */
@@ -60,16 +61,16 @@ function switched(jobs: readonly JobDefinition[], { disabled, concurrency }: Job
 }
 
 /**
- * The jobs of a module of the user's own: its default export, a list made with `defineJob`. Wherever the module
- * lies, its `import … from 'rondo'` means this program, and `zod` is this program's where it has none of its own.
+ * The jobs of a module of the user's own: its default export, a list made with `defineJob`, and its export
+ * `calendars` where it has one. Wherever the module lies, its `import … from 'rondo'` means this program, and `zod` is this program's where it has none of its own.
  *
  * @param path absolute
  * @throws RondoError `jobs-module` where it is missing, throws, or exports something else
  */
-async function loadJobs(path: string): Promise<readonly JobDefinition[]> {
+async function loadJobs(path: string): Promise<{ jobs: readonly JobDefinition[]; calendars: unknown }> {
   shareOwnPackages();
   const imported = await importModule(path);
-  const jobs: unknown = imported.default;
+  const { default: jobs, calendars } = imported;
   if (!Array.isArray(jobs)) {
     throw new RondoError('jobs-module', `${path}: expected a list of jobs as the default export; got ${show(jobs)}`);
   }
@@ -83,10 +84,10 @@ async function loadJobs(path: string): Promise<readonly JobDefinition[]> {
       })),
     });
   }
-  return jobs;
+  return { jobs, calendars };
 }
 
-async function importModule(path: string): Promise<{ default?: unknown }> {
+async function importModule(path: string): Promise<{ default?: unknown; calendars?: unknown }> {
   try {
     return await import(pathToFileURL(path).href);
   } catch (cause) {

@@ -2,9 +2,12 @@ import { z } from 'zod';
 import { duration } from '../duration.js';
 import type { Problem } from '../errors.js';
 import { problemsOf, show } from '../problems.js';
+import { parseCron } from './cron.js';
+import { exclusionFields, exclusionNames, exclusionOf, faultOfExclusion } from './exclusion-options.js';
+import { nameSchema, once, timezoneSchema } from './fields.js';
 import { defaultPolicy, misfires } from './misfire.js';
 import { overlaps } from './overlap.js';
-import { type NextTick, nextTick, parseCron, spreadOffset, type Timing } from './schedule.js';
+import { type NextTick, nextTick, spreadOffset, type Timing } from './schedule.js';
 
 /** What a job gets unless its definition says otherwise. Durations in ms. */
 const defaults = {
@@ -40,11 +43,6 @@ const day = 86_400_000;
 // Timers of Node.js hold no more than 2^31 - 1 ms.
 const timerMax = 24 * day;
 
-/** Names of jobs and schedules: they become parts of Redis keys, URLs and metrics. */
-const nameSchema = z.string().regex(/^[a-z0-9][a-z0-9-]{0,63}$/, {
-  error: 'a name of 1 to 64 small letters, digits and hyphens, not beginning with a hyphen',
-});
-
 const schemaSchema = z.custom<z.ZodType>(isSchema, 'a zod schema');
 const functionSchema = z.custom<(...args: never[]) => unknown>((value) => typeof value === 'function', 'a function');
 const wholeNumber = (min: number, max: number) => z.int().min(min).max(max);
@@ -54,8 +52,6 @@ const momentSchema = z
     error: 'an ISO time with a zone, such as "2026-11-21T07:00:00Z"',
   })
   .transform((moment) => new Date(moment).getTime());
-
-const timezoneSchema = z.string().refine(once(isTimezone), { error: 'an IANA time zone such as "Europe/Paris"' });
 
 const faultOfCron = once(faultOf);
 
@@ -87,6 +83,8 @@ const scheduleFields = z.strictObject({
   startsAt: momentSchema.optional(),
   endsAt: momentSchema.optional(),
   spread: duration({ min: 1, max: 365 * day }).optional(),
+  dst: z.enum(['run-after', 'skip']).optional(),
+  ...exclusionFields,
   ...sharedFields,
   lateAfter: duration({ min: 1 }).nullish().default(null),
   payload: z.unknown().optional(),
@@ -104,17 +102,23 @@ const scheduleSchema = scheduleFields.transform((fields, context) => {
   if (given.length > 1 || (given.length === 0 && !misspelt)) {
     refuse(given[1] ?? 'cron', `exactly one of ${kinds.join(', ')}, not ${given.join(' and ') || 'none'}`);
   }
-  if (fields.timezone && given.length === 1 && given[0] !== 'cron') {
-    refuse('timezone', 'no time zone, which only cron schedules have');
+  const isCron = given.length !== 1 || given[0] === 'cron';
+  if (fields.timezone && !isCron && !fields.exclude) {
+    refuse('timezone', 'no time zone, which only cron schedules have, and those with exclude');
   }
+  if (fields.dst && !isCron) refuse('dst', 'nothing: only cron schedules follow the clock');
   if (fields.startsAt !== undefined && fields.endsAt !== undefined && fields.endsAt < fields.startsAt) {
     refuse('endsAt', 'a time at or after startsAt');
   }
   const next = fields.next as NextTick | undefined;
+  const timing = timingOf(fields);
+  // With anything else wrong it would be judged by times that nobody means.
+  const fault = context.issues.length === 0 ? faultOfExclusion(fields, timing) : null;
+  if (fault) refuse(...fault);
   return {
     id,
     description,
-    timing: timingOf(fields),
+    timing,
     misfire,
     grace,
     maxCatchUp,
@@ -208,6 +212,7 @@ const retentionNames = ['age', 'count'];
 const optionNames: Record<string, readonly string[]> = {
   job: Object.keys(jobSchema.shape),
   schedules: Object.keys(scheduleFields.shape),
+  ...exclusionNames,
   retry: ['attempts', 'backoff', 'delay', 'maxDelay', 'jitter'],
   rateLimit: ['max', 'per'],
   retention: ['completed', 'failed'],
@@ -222,13 +227,15 @@ function optionsAt(path: readonly PropertyKey[]): readonly string[] {
 }
 
 function timingOf(fields: z.output<typeof scheduleFields>): Timing {
-  const { id, cron, every, at, startsAt, endsAt, spread, timezone = defaults.timezone } = fields;
+  const { id, cron, every, at, startsAt, endsAt, spread, dst, timezone = defaults.timezone } = fields;
+  const exclude = exclusionOf(fields, timezone);
   const bounds = {
     ...(startsAt !== undefined && { startsAt }),
     ...(endsAt !== undefined && { endsAt }),
     ...(spread !== undefined && { spread, offset: spreadOffset(id, spread) }),
+    ...(exclude && { exclude }),
   };
-  if (cron !== undefined) return { kind: 'cron', cron, timezone, ...bounds };
+  if (cron !== undefined) return { kind: 'cron', cron, timezone, ...(dst === 'skip' && { dst }), ...bounds };
   if (every !== undefined) return { kind: 'every', every, ...bounds };
   return at === undefined ? { kind: 'next', ...bounds } : { kind: 'at', at, ...bounds };
 }
@@ -266,27 +273,4 @@ function refusedPayloads(name: string, given: Record<string, unknown>): Problem[
 
 function isSchema(value: unknown): value is z.ZodType {
   return typeof value === 'object' && value !== null && '_zod' in value && 'safeParse' in value;
-}
-
-function isTimezone(name: string): boolean {
-  try {
-    new Intl.DateTimeFormat('en', { timeZone: name });
-    // Offsets such as "+02:00" are accepted by Intl but are no zone: they know no daylight saving time.
-    return !/^[+-]/.test(name);
-  } catch {
-    return false;
-  }
-}
-
-/** Schedules by the thousand share a few zones and patterns, and each is dear to check. */
-function once<Answer>(check: (text: string) => Answer): (text: string) => Answer {
-  const answers = new Map<string, Answer>();
-  return (text) => {
-    const known = answers.get(text);
-    if (known !== undefined) return known;
-    if (answers.size >= 10_000) answers.clear();
-    const answer = check(text);
-    answers.set(text, answer);
-    return answer;
-  };
 }

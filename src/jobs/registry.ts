@@ -1,19 +1,26 @@
 import { type Problem, RondoError } from '../errors.js';
 import { withNearest } from '../problems.js';
+import type { Calendar } from './calendar.js';
 import type { JobDefinition, Schedule } from './define-job.js';
+import { readCalendars } from './exclusion-options.js';
 import { nameless } from './options.js';
 
 /** All jobs that this process knows, by name. */
 export interface Registry {
   readonly jobs: readonly JobDefinition[];
+  /** The calendars that schedules name, and those declared beside the jobs, by name. */
+  readonly calendars: ReadonlyMap<string, Calendar>;
   /** @throws RondoError `job-unknown`, with the nearest name */
   get(name: string): JobDefinition;
   find(name: string): JobDefinition | undefined;
   findSchedule(id: string): { readonly job: JobDefinition; readonly schedule: Schedule } | undefined;
 }
 
-/** @throws RondoError `jobs-invalid` with everything that is wrong with any of the jobs, duplicates included */
-export function createRegistry(jobs: readonly JobDefinition[]): Registry {
+/**
+ * @param declared calendars beside those that the schedules use
+ * @throws RondoError `jobs-invalid` with everything that is wrong with any of the jobs and calendars, duplicates included
+ */
+export function createRegistry(jobs: readonly JobDefinition[], declared: unknown = []): Registry {
   const problems = jobs.flatMap((job) => job.problems);
   const named = jobs.filter(({ name }) => name !== nameless);
   const byName = indexed(named, (job) => job.name, problems, 'a name of its own among all jobs', 'name');
@@ -25,9 +32,15 @@ export function createRegistry(jobs: readonly JobDefinition[]): Registry {
     'an id of its own among all schedules',
     'schedule id',
   );
+  const calendars = calendarsOf(
+    owned.map(({ schedule }) => schedule),
+    readCalendars(declared, problems),
+    problems,
+  );
   if (problems.length > 0) throw new RondoError('jobs-invalid', '', { problems });
   return {
     jobs,
+    calendars,
     get: (name) => byName.get(name) ?? unknownJob(name, byName.keys()),
     find: (name) => byName.get(name),
     findSchedule: (id) => byId.get(id),
@@ -50,6 +63,37 @@ function indexed<Item extends { job?: JobDefinition; name?: string }>(
   }
   return index;
 }
+
+/** A name means one calendar, wherever it stands. */
+function calendarsOf(
+  schedules: readonly Schedule[],
+  declared: readonly Calendar[],
+  problems: Problem[],
+): Map<string, Calendar> {
+  const calendars = new Map<string, Calendar>();
+  const refused = new Set<string>();
+  const keep = (calendar: Calendar, where: string) => {
+    const { name } = calendar;
+    if (name === undefined) return;
+    const known = calendars.get(name);
+    if (!known) calendars.set(name, calendar);
+    else if (known !== calendar && !refused.has(name) && textOf(known) !== textOf(calendar)) {
+      refused.add(name);
+      const expected = 'a name of its own for each calendar';
+      problems.push({ where, expected, got: `"${name}" again, with other times` });
+    }
+  };
+  declared.forEach((calendar, index) => {
+    keep(calendar, `calendars[${index}].name`);
+  });
+  for (const { id, timing } of schedules) {
+    for (const calendar of timing.exclude?.calendars ?? []) keep(calendar, `${id}: exclude`);
+  }
+  return calendars;
+}
+
+const textOf = ({ name, timezone, dates, yearly, weekly }: Calendar) =>
+  JSON.stringify([name, timezone, dates, yearly, weekly]);
 
 function unknownJob(name: string, known: Iterable<string>): never {
   throw new RondoError('job-unknown', withNearest(name, known));

@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
-import { Cron } from 'croner';
+import { type Exclusion, lookAt, type Weekday, weekdayNames } from './calendar.js';
+import { cronTick, isAfterGap, timesOfDay } from './cron.js';
+import { movedTo, nextKept, nextKeptOrMoved } from './exclusion.js';
 
 /**
  * When a schedule's ticks are, in plain JSON: what is stored, hashed, and carried by every BullMQ job. Times in ms
@@ -10,8 +12,9 @@ export type Timing = {
   readonly endsAt?: number;
   readonly spread?: number;
   readonly offset?: number;
+  readonly exclude?: Exclusion;
 } & (
-  | { readonly kind: 'cron'; readonly cron: string; readonly timezone: string }
+  | { readonly kind: 'cron'; readonly cron: string; readonly timezone: string; readonly dst?: 'skip' }
   | { readonly kind: 'every'; readonly every: number }
   | { readonly kind: 'at'; readonly at: number }
   | { readonly kind: 'next' }
@@ -26,15 +29,33 @@ export type NextTick = (after: Date) => Date | null;
  *
  * A local time that the clock jumps over is a tick once, at the first moment after the gap; one that the clock
  * passes twice is a tick once, at the first. Patterns with a wildcard or a step in their hour, minute or second
- * follow elapsed time instead (croner's rule `no-wildcard`, close to Vixie cron's).
+ * follow elapsed time instead (croner's rule `no-wildcard`, close to Vixie cron's). With `dst: 'skip'` a time that the
+ * clock jumps over is no tick.
+ *
+ * What `exclude` excludes is no tick, or one at the same local time of a later day. Where the next ten years have no
+ * other, the schedule has ended.
  *
  * @param next the rule of a timing of kind `next`
  * @throws what `next` throws, and a TypeError where it answers something else than a later Date or null
  */
 export function nextTick(timing: Timing, after: number, next?: NextTick): number | null {
+  const { exclude } = timing;
+  if (!exclude) return nextNominal(timing, after, next);
+  const nominal = (from: number) => nextNominal(timing, from, next);
+  if (exclude.onExcluded === undefined) return nextKept(exclude, after, nominal);
+  return withinBounds(timing, nextOnWorkingDay(timing, exclude, after, nominal));
+}
+
+/** The same, whatever the schedule excludes: the first of its nominal times strictly after a moment. */
+export function nextNominal(timing: Timing, after: number, next?: NextTick): number | null {
   const from = Math.max(after, (timing.startsAt ?? Number.NEGATIVE_INFINITY) - 1);
-  const time = candidate(timing, from, next);
-  return time !== null && time <= (timing.endsAt ?? Number.POSITIVE_INFINITY) ? time : null;
+  return withinBounds(timing, candidate(timing, from, next));
+}
+
+/** Where a nominal time that is excluded runs instead, or null where it is dropped. */
+export function movedTick(timing: Timing, time: number): number | null {
+  if (timing.exclude?.onExcluded === undefined) return null;
+  return withinBounds(timing, movedTo(timing.exclude, time, skipsGaps(timing)));
 }
 
 /** From a tick's time to when it is due, in ms. */
@@ -139,29 +160,34 @@ export function firstOfMonth(time: Clock = '00:00'): string {
 
 /** A time of day, `HH:MM` on 24 hours. */
 export type Clock = `${number}:${number}`;
-const weekdayNames = ['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'] as const;
-export type Weekday = (typeof weekdayNames)[number];
 
-/** Croner's reading of a pattern of 5 or 6 fields or a nickname such as `@daily`; throws where it is none. */
-export function parseCron(cron: string, timezone: string): Cron {
-  const key = `${cron}\n${timezone}`;
-  const known = parsed.get(key);
-  if (known) return known;
-  const made = new Cron(cron, { timezone, mode: '5-or-6-parts', fixedTimeRule: 'no-wildcard' });
-  // Croner also reads an ISO time, as a pattern that fires once: here that is what `at` is for.
-  if (made.getOnce()) throw new TypeError('a single time is given as "at"');
-  if (parsed.size >= 10_000) parsed.clear();
-  parsed.set(key, made);
-  return made;
+function nextOnWorkingDay(
+  timing: Timing,
+  exclude: Exclusion,
+  after: number,
+  next: (after: number) => number | null,
+): number | null {
+  const times = timing.kind === 'cron' ? timesOfDay(timing.cron) : null;
+  if (times) return nextKeptOrMoved(exclude, after, { next, times, skipsGaps: skipsGaps(timing) });
+  if (timing.kind !== 'at') return nextKept(exclude, after, next);
+  const nominal = nextNominal(timing, timing.at - 1);
+  if (nominal === null) return null;
+  const time = lookAt(exclude, nominal).by === null ? nominal : movedTo(exclude, nominal, false);
+  return time !== null && time > after ? time : null;
 }
 
-// Reading a pattern costs as much as asking it for a time, and a worker asks for the same few over and over.
-const parsed = new Map<string, Cron>();
+function withinBounds({ endsAt = Number.POSITIVE_INFINITY }: Timing, time: number | null): number | null {
+  return time !== null && time <= endsAt ? time : null;
+}
+
+function skipsGaps(timing: Timing): boolean {
+  return timing.kind === 'cron' && timing.dst === 'skip';
+}
 
 function candidate(timing: Timing, after: number, next?: NextTick): number | null {
   switch (timing.kind) {
     case 'cron':
-      return nextOf(parseCron(timing.cron, timing.timezone), after);
+      return cronTick(timing, after);
     case 'every': {
       const phase = (timing.startsAt ?? 0) % timing.every;
       return (Math.floor((after - phase) / timing.every) + 1) * timing.every + phase;
@@ -173,16 +199,10 @@ function candidate(timing: Timing, after: number, next?: NextTick): number | nul
   }
 }
 
-/** Thousands of schedules may share a pattern, and each tick asks twice: what lies between two ticks has one answer. */
-function nextOf(cron: Cron, after: number): number | null {
-  const known = answers.get(cron);
-  if (known && after >= known.after && after < known.next) return known.next;
-  const next = cron.nextRun(new Date(after))?.getTime() ?? null;
-  if (next !== null) answers.set(cron, { after, next });
-  return next;
+/** Whether a tick is one that the clock has jumped over, at the first moment after the gap. */
+export function isLateTick(timing: Timing, time: number): boolean {
+  return timing.kind === 'cron' && isAfterGap(timing.cron, timing.timezone, time);
 }
-
-const answers = new WeakMap<Cron, { readonly after: number; readonly next: number }>();
 
 function answerOf(next: NextTick, after: number): number | null {
   const answer: unknown = next(new Date(after));

@@ -1,10 +1,19 @@
 import cronstrue from 'cronstrue';
 import { formatDuration } from '../duration.js';
+import { unnamed } from './calendar.js';
 import type { Misfire, MisfirePolicy } from './misfire.js';
 import type { Timing } from './schedule.js';
 
 /** When a schedule runs, as one would say it: "At 07:00, Monday through Friday (Europe/Paris)". */
 export function inWords(timing: Timing): string {
+  const { exclude } = timing;
+  if (!exclude) return kindInWords(timing);
+  const names = exclude.calendars.map(({ name }) => name ?? unnamed).join(' and ');
+  const then = exclude.onExcluded ? ': then on the next working day' : '';
+  return `${kindInWords(timing)}, except ${names}${then}`;
+}
+
+function kindInWords(timing: Timing): string {
   switch (timing.kind) {
     case 'cron':
       return timing.timezone === 'UTC' ? cronInWords(timing.cron) : `${cronInWords(timing.cron)} (${timing.timezone})`;

@@ -76,7 +76,8 @@ function levelOf(event: RondoEvent): Level {
     case 'schedules.reconciled':
       return event.added + event.changed + event.removed + event.healed > 0 ? 'info' : 'debug';
     case 'ticks.left':
-      return event.outcome === 'paused' ? 'debug' : event.outcome === 'coalesced' ? 'info' : 'warn';
+      if (event.outcome === 'paused' || event.outcome === 'excluded') return 'debug';
+      return event.outcome === 'coalesced' ? 'info' : 'warn';
     case 'http.answered':
       return /^\/(livez|readyz|board)/.test(event.path) && event.status < 500 ? 'debug' : 'info';
     case 'run.failed':

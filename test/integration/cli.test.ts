@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { ledgerKeys } from '../../src/broker/ledger.js';
 import { packEntry, type TickEntry } from '../../src/broker/tick-entry.js';
+import { previewStored } from '../../src/producers/preview.js';
 import { updateEntry } from '../../src/producers/store.js';
 import { eventually, fixture, freshPrefix } from '../support/harness.js';
 import { freshFolder, writeJobs } from '../support/jobs-module.js';
@@ -250,8 +251,9 @@ describe('schedules', () => {
       { kind: 'change', id: 'moves', job: 'tidy', before: first, after: second, why: 'another timing' },
       { kind: 'remove', id: 'goes', job: 'tidy', before: first, after: null, why: 'no longer declared' },
     ];
-    expect(planned).toEqual({ changes, unchanged: 0, conflicts: [], refused: null });
-    expect(await rondo.json('schedules', 'apply')).toEqual({ ...planned, failed: [] });
+    const plan = { changes, unchanged: 0, conflicts: [], refused: null };
+    expect(planned).toEqual({ ...plan, warnings: [] });
+    expect(await rondo.json('schedules', 'apply')).toEqual({ ...plan, failed: [] });
 
     expect(await rondo.json('schedules', 'list')).toMatchObject([
       { id: 'moves', job: 'tidy', next: second, health: 'sound' },
@@ -338,18 +340,58 @@ describe('schedules', () => {
 
     expect(rowsOf(autumn)).toEqual([
       ['At 07:00 (Europe/Paris)'],
-      ['UTC', 'LOCAL'],
-      ['2026-10-24T05:00:00Z', 'Sat, 24/10/2026, 07:00 CEST'],
-      ['2026-10-25T06:00:00Z', 'Sun, 25/10/2026, 07:00 CET'],
+      ['UTC', 'LOCAL', 'NOTE'],
+      ['2026-10-24T05:00:00Z', 'Sat, 24/10/2026, 07:00 CEST', '-'],
+      [
+        '2026-10-25T06:00:00Z',
+        'Sun, 25/10/2026, 07:00 CET',
+        'the clock goes back from 03:00 to 02:00 before it, on 2026-10-25',
+      ],
     ]);
+    const due = (time: string, local: string, note: string | null = null) => ({ time, due: time, local, note });
     expect(spring).toEqual({
       id: 'close-day-gap',
+      words: 'At 02:30 (Europe/Paris)',
       times: [
-        { time: '2026-03-28T01:30:00Z', local: 'Sat, 28/03/2026, 02:30 CET' },
-        { time: '2026-03-29T01:00:00Z', local: 'Sun, 29/03/2026, 03:00 CEST' },
-        { time: '2026-03-30T00:30:00Z', local: 'Mon, 30/03/2026, 02:30 CEST' },
+        due('2026-03-28T01:30:00Z', 'Sat, 28/03/2026, 02:30 CET'),
+        due(
+          '2026-03-29T01:00:00Z',
+          'Sun, 29/03/2026, 03:00 CEST',
+          'the clock goes forward from 02:00 to 03:00: 02:30 runs at 03:00',
+        ),
+        due('2026-03-30T00:30:00Z', 'Mon, 30/03/2026, 02:30 CEST'),
       ],
+      left: [],
+      complete: true,
     });
+  });
+
+  it('are previewed and planned with their calendars, and with what there is to beware of', async () => {
+    const { broker, prefix } = await fixture([]);
+    const calendars = `
+import { defineCalendar } from 'rondo';
+const holidays = defineCalendar({ name: 'holidays', timezone: 'Europe/Paris', yearly: ['12-25'], weekly: [{ days: ['sat', 'sun'] }] });
+const crowd = Array.from({ length: 60 }, (_, index) => ({ id: 'crowd-' + index, cron: '0 12 * * *' }));
+const invoice = { id: 'invoice', cron: '0 9 * * *', timezone: 'Europe/Paris', exclude: [holidays], except: ['2026-12-27'] };
+export default [defineJob({ name: 'work', schedules: [invoice, ...crowd], run: () => null })];`;
+    const rondo = commands({ RONDO_JOBS: writeJobs(calendars), RONDO_PREFIX: prefix });
+    const preview = ['schedules', 'preview', 'invoice', '--count', '2', ...from('2026-12-25')];
+    const expected = [
+      ['At 09:00 (Europe/Paris), except holidays'],
+      ['UTC', 'LOCAL', 'NOTE'],
+      ['2026-12-25T08:00:00Z - 2026-12-26T08:00:00Z', 'Fri, 25/12/2026, 09:00 CET', '2 times excluded: holidays'],
+      ['2026-12-27T08:00:00Z', 'Sun, 27/12/2026, 09:00 CET', '-'],
+      ['2026-12-28T08:00:00Z', 'Mon, 28/12/2026, 09:00 CET', '-'],
+    ];
+    expect(rowsOf(await rondo(...preview))).toEqual(expected);
+    expect(await rondo('schedules', 'plan')).toMatch(
+      /\n\nWarning: 60 schedules are due at \S+T12:00:00Z: a spread such as '5m' divides them \(crowd-0, .* and 55 more\)\.\n$/,
+    );
+    await rondo('schedules', 'apply');
+    const stored = await previewStored(broker, 'invoice', { from: Date.parse('2026-12-25'), count: 2 });
+    expect(stored).toEqual(await rondo.json(...preview));
+    const others = commands({ RONDO_PREFIX: prefix });
+    expect(rowsOf(await others(...preview)), 'a schedule that only the store knows').toEqual(expected);
   });
 
   const from = (day: string) => ['--from', `${day}T00:00:00Z`];

@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest';
+import type { Weekday } from '../../src/jobs/calendar.js';
+import { parseCron } from '../../src/jobs/cron.js';
 import {
   type Clock,
   daily,
   firstOfMonth,
   nextTick,
-  parseCron,
   type Timing,
   ticksAfter,
-  type Weekday,
   weekdays,
   weekly,
 } from '../../src/jobs/schedule.js';

@@ -29,8 +29,16 @@ export function wallClock(zone: string, year: number): WallClock {
   return clock;
 }
 
-/** Every tick of the year, in ms since the epoch, by looking at each of its minutes. */
-export function bruteForce(cron: string, { start, local, changes }: WallClock): number[] {
+/**
+ * Every tick of the year, in ms since the epoch, by looking at each of its minutes.
+ *
+ * @param dst whether a fixed time that the clock jumps over is a tick after the gap, or none
+ */
+export function bruteForce(
+  cron: string,
+  { start, local, changes }: WallClock,
+  dst: 'run-after' | 'skip' = 'run-after',
+): number[] {
   const pattern = expand(cron);
   const passedBefore = new Set(changes.flatMap(({ at, jump }) => range(at, at - jump)));
   const lateAt = new Set(
@@ -39,7 +47,7 @@ export function bruteForce(cron: string, { start, local, changes }: WallClock): 
   const ticks: number[] = [];
   for (let index = 0; index < local.length; index++) {
     const time = start + index * minute;
-    if (pattern.fixed && lateAt.has(index)) ticks.push(time);
+    if (dst === 'run-after' && pattern.fixed && lateAt.has(index)) ticks.push(time);
     if (!pattern.means(local[index] ?? 0)) continue;
     if (pattern.fixed && passedBefore.has(index)) continue;
     for (const second of pattern.seconds) ticks.push(time + second * 1_000);
