@@ -30,6 +30,9 @@ export const errorTable = {
   },
   'queue-full': { status: 429, retryable: true, message: 'As many runs wait as the job allows' },
   'schedule-unknown': { status: 404, retryable: false, message: 'There is no such schedule' },
+  'schedule-invalid': { status: 422, retryable: false, message: 'The schedule is wrong' },
+  'schedule-conflict': { status: 409, retryable: false, message: 'The schedule cannot become what is asked' },
+  'schedule-uncomputable': { status: 409, retryable: false, message: 'The times of the schedule cannot be computed' },
   'ledger-unreadable': { status: 500, retryable: false, message: 'The ledger holds what this release cannot read' },
   'schedule-declared': { status: 409, retryable: false, message: 'The schedule is declared in code: change it there' },
   'removal-refused': {

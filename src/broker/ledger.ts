@@ -253,8 +253,10 @@ export async function readTicks(
 ): Promise<{ readonly entries: TickEntry[]; readonly unreadable: string[]; readonly knownFrom: number | null }> {
   const keys = ledgerKeys(broker, of);
   // All of it: an entry that began long before may reach into the range, and a thousand are soon read.
-  const packed = await broker.client.zrange(keys.ticks, '0', '-1');
-  const known = await broker.client.hget(keys.cursor, 'from');
+  const [packed, known] = await Promise.all([
+    broker.client.zrange(keys.ticks, '0', '-1'),
+    broker.client.hget(keys.cursor, 'from'),
+  ]);
   const entries: TickEntry[] = [];
   const unreadable: string[] = [];
   for (const text of packed) {

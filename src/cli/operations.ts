@@ -166,7 +166,7 @@ async function onAll(broker: Broker, change: (stored: Stored) => Promise<boolean
   throw serious[0];
 }
 
-function progress(done: number, total: number): void {
+export function progress(done: number, total: number): void {
   if (!process.stderr.isTTY || total < 1_000) return;
   process.stderr.write(done < total ? `\r${done} of ${total}` : '\r\u001b[K');
 }

@@ -5,6 +5,7 @@ import { addOperationCommands } from './operations.js';
 import { facts, print, table, whenFromNow } from './output.js';
 import { addPlanCommands } from './plan.js';
 import { addPreviewCommand } from './preview.js';
+import { addPutCommand } from './put.js';
 import { withRedis } from './session.js';
 import { strip } from './strip.js';
 import { addTicksCommand, tickTable, warnUnreadable } from './ticks.js';
@@ -45,6 +46,7 @@ export function addScheduleCommands(schedules: Command): void {
     );
 
   addTicksCommand(schedules);
+  addPutCommand(schedules);
   addOperationCommands(schedules);
   addPlanCommands(schedules);
   addPreviewCommand(schedules);
@@ -87,7 +89,7 @@ function page(view: ScheduleDetails): string {
     next: view.next && view.health === 'late' ? whenFromNow(view.next) : null,
     upcoming: view.upcoming.map(({ due }) => whenFromNow(due)).join(', '),
     runs: view.runs,
-    owner: `${view.owner}, release ${view.release}`,
+    owner: ownerOf(view),
     ledger: ledger && `accounted for up to ${ledger.at}, known from ${ledger.knownFrom ?? 'its beginning'}`,
   });
   if (view.ticks.length === 0) return `${head}\n\nIt has no ticks yet.`;
@@ -97,6 +99,10 @@ function page(view: ScheduleDetails): string {
 
 export function pauseInWords({ by, until }: { by: string; until: string | null }): string {
   return until === null ? `by ${by}, until it is resumed` : `by ${by}, until ${until}`;
+}
+
+function ownerOf({ owner, release, put }: ScheduleView): string {
+  return put ? `${owner}, put by ${put.by} at ${put.at}` : `${owner}, release ${release}`;
 }
 
 function betweenOf({ timing }: ScheduleView): string | null {

@@ -12,6 +12,7 @@ import { healthRoutes } from './routes/health.js';
 import { jobRoutes } from './routes/jobs.js';
 import { redriveRoutes } from './routes/redrive.js';
 import { runRoutes } from './routes/runs.js';
+import { scheduleRoutes } from './routes/schedules.js';
 import { signInRoutes } from './routes/sign-in.js';
 import { createSessions } from './session.js';
 
@@ -38,6 +39,7 @@ export function createApp({ broker, registry, keys, emit, now }: AppInput): Expr
   api.use(runRoutes(broker, registry, now));
   api.use(jobRoutes(registry));
   api.use(redriveRoutes(broker, registry));
+  api.use(scheduleRoutes({ broker, registry, emit, now }));
   api.use(unknownRoute);
   app.use('/v1', api);
   app.use(helmet(pageHeaders));

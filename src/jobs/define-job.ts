@@ -140,6 +140,8 @@ export interface JobDefinition<Payload = unknown, Result = unknown> {
   readonly description: string;
   readonly payload: z.ZodType<Payload>;
   readonly schedules: readonly Schedule[];
+  /** What its schedules get that say nothing else. */
+  readonly policy: MisfirePolicy & { readonly overlap: Overlap };
   readonly retry: RetryPolicy;
   readonly timeout: number;
   readonly cancelGrace: number;

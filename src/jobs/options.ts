@@ -5,8 +5,8 @@ import { problemsOf, show } from '../problems.js';
 import { parseCron } from './cron.js';
 import { exclusionFields, exclusionNames, exclusionOf, faultOfExclusion } from './exclusion-options.js';
 import { nameSchema, once, timezoneSchema } from './fields.js';
-import { defaultPolicy, misfires } from './misfire.js';
-import { overlaps } from './overlap.js';
+import { defaultPolicy, type MisfirePolicy, misfires } from './misfire.js';
+import { type Overlap, overlaps } from './overlap.js';
 import { type NextTick, nextTick, spreadOffset, type Timing } from './schedule.js';
 
 /** What a job gets unless its definition says otherwise. Durations in ms. */
@@ -37,6 +37,38 @@ export function readJobOptions(options: unknown) {
   const problems = read.success ? [] : problemsOf(read.error, options, { at: `${name}: `, known: optionsAt });
   problems.push(...refusedPayloads(name, given));
   return { name, problems, settings: read.data };
+}
+
+/** A job as far as a schedule of it must fit. */
+export interface ScheduledJob {
+  readonly name: string;
+  readonly payload: z.ZodType;
+  readonly policy: MisfirePolicy & { readonly overlap: Overlap };
+}
+
+/**
+ * Reads one schedule of a known job from JSON, with the rules, defaults and words of a definition: it is read as the
+ * only schedule of such a job. Where each problem lies is said from the schedule on: `cron`, `payload.region`.
+ */
+export function readSchedule({ name, payload, policy }: ScheduledJob, fields: unknown) {
+  const given = isRecord(fields) && fields.next !== undefined ? { ...fields, next: () => null } : fields;
+  const { problems, settings } = readJobOptions({ name, payload, ...policy, schedules: [given], run: () => null });
+  const prefix = `${name}: schedules[0]`;
+  const own = problems.map((problem) => ({ ...problem, where: whereIn(problem.where, prefix) }));
+  // A function stands in for it, so that the other fields are judged as they would be beside one.
+  if (isRecord(fields) && given !== fields) {
+    const expected = 'cron, every or at, since next() is code and is declared there';
+    own.push({ where: 'next', expected, got: show(fields.next) });
+  }
+  return { problems: own, schedule: own.length === 0 ? settings?.schedules[0] : undefined };
+}
+
+function whereIn(where: string, prefix: string): string {
+  return where.slice(prefix.length).replace(/^\./, '') || 'value';
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 const day = 86_400_000;
@@ -195,18 +227,27 @@ const unambiguousSchema = jobSchema.superRefine(({ name, schedules, version, mig
 });
 
 /** A schedule's policies are its own, else its job's, else the defaults. */
-const definitionSchema = unambiguousSchema.transform(({ misfire, grace, maxCatchUp, overlap, ...job }) => ({
-  ...job,
-  schedules: job.schedules.map(({ misfire: itsMisfire, grace: itsGrace, maxCatchUp: itsMax, ...schedule }) => ({
-    ...schedule,
-    overlap: schedule.overlap ?? overlap ?? defaults.overlap,
-    policy: {
-      misfire: itsMisfire ?? misfire ?? defaults.misfire,
-      grace: itsGrace ?? grace ?? defaults.grace,
-      maxCatchUp: itsMax ?? maxCatchUp ?? defaults.maxCatchUp,
-    },
-  })),
-}));
+const definitionSchema = unambiguousSchema.transform(({ misfire, grace, maxCatchUp, overlap, ...job }) => {
+  const policy = {
+    misfire: misfire ?? defaults.misfire,
+    grace: grace ?? defaults.grace,
+    maxCatchUp: maxCatchUp ?? defaults.maxCatchUp,
+    overlap: overlap ?? defaults.overlap,
+  };
+  return {
+    ...job,
+    policy,
+    schedules: job.schedules.map(({ misfire: itsMisfire, grace: itsGrace, maxCatchUp: itsMax, ...schedule }) => ({
+      ...schedule,
+      overlap: schedule.overlap ?? policy.overlap,
+      policy: {
+        misfire: itsMisfire ?? policy.misfire,
+        grace: itsGrace ?? policy.grace,
+        maxCatchUp: itsMax ?? policy.maxCatchUp,
+      },
+    })),
+  };
+});
 
 const retentionNames = ['age', 'count'];
 const optionNames: Record<string, readonly string[]> = {

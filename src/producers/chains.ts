@@ -1,9 +1,10 @@
+import { ErrorCode } from 'bullmq';
 import { type LedgerOf, ledgerKeys, readCursorText, soundLua } from '../broker/ledger.js';
 import type { Broker } from '../broker/queues.js';
-import { iterationId } from '../broker/repeat.js';
+import { iterationId, repeatOptions } from '../broker/repeat.js';
 import { createScript } from '../broker/scripts.js';
 import { chunks } from './chunks.js';
-import type { Chain } from './plan.js';
+import type { Chain, Specification } from './plan.js';
 
 /**
  * Where BullMQ's chain of each schedule stands: its next time, and what has become of the iteration that
@@ -25,11 +26,31 @@ export async function readChains(
   return chains;
 }
 
+/** Makes BullMQ's chain of a schedule what it should be, or removes it where no tick is left. */
+export async function upsertChain(
+  broker: Broker,
+  id: string,
+  { job, timing, policy, payload, options }: Specification,
+  next: number | null,
+): Promise<void> {
+  const queue = broker.queue(job);
+  const template = { name: job, data: payload, opts: options };
+  const tryUpsert = () => queue.upsertJobScheduler(id, repeatOptions(id, timing, policy), template);
+  // BullMQ answers nothing, and does nothing, where no tick is left; its types do not say so.
+  const upserted: unknown = await tryUpsert().catch(async (error: { code?: unknown }) => {
+    if (error.code !== ErrorCode.SchedulerJobIdCollision || next === null) throw error;
+    await removeStrayRun(broker, job, id, next);
+    return tryUpsert();
+  });
+  if (upserted) await sealChain(broker, { job, schedule: id });
+  else await queue.removeJobScheduler(id);
+}
+
 /**
  * Removes what is left of a run that its chain has lost, and that is in the way of a new one. One that executes, or
  * has ended, stays.
  */
-export async function removeStrayRun({ client, keys }: Broker, job: string, id: string, time: number): Promise<void> {
+async function removeStrayRun({ client, keys }: Broker, job: string, id: string, time: number): Promise<void> {
   const base = `${keys.queuePrefix(job)}:${job}:`;
   const run = iterationId(id, time);
   const lists = ['delayed', 'prioritized', 'wait', 'active'].map((name) => base + name);
@@ -37,7 +58,7 @@ export async function removeStrayRun({ client, keys }: Broker, job: string, id: 
 }
 
 /** Remembers what the scheduler of a schedule looks like, so that an edit by hand is seen. */
-export async function sealChain(broker: Broker, of: LedgerOf): Promise<void> {
+async function sealChain(broker: Broker, of: LedgerOf): Promise<void> {
   const base = `${broker.keys.queuePrefix(of.job)}:${of.job}:`;
   await sealScript(broker.client, [ledgerKeys(broker, of).cursor, `${base}repeat:${of.schedule}`], []);
 }

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { endLedger, type LedgerOf, markPause, type Pause, readCursor } from '../broker/ledger.js';
+import { endLedger, type LedgerOf, readCursor } from '../broker/ledger.js';
 import type { Broker } from '../broker/queues.js';
 import { triggeredId } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
 import type { Emit } from '../jobs/events.js';
-import type { Stored } from './plan.js';
-import { readStored, unknownSchedule, updateEntry } from './store.js';
+import { apiOwner, type Stored } from './plan.js';
+import { isLeaving, markAsStored, markUnsettled, settle } from './settle.js';
+import { type Entry, readStored, unknownSchedule, updateEntry } from './store.js';
 import { accountFor } from './watch.js';
 
 export interface PauseInput {
@@ -26,22 +27,11 @@ export interface PauseInput {
 export async function pauseSchedule(broker: Broker, id: string, { by, note, until, now }: PauseInput): Promise<void> {
   const of = ledgerOf(await storedOr(broker, id));
   await updateEntry(broker, id, (entry) => {
-    return entry && { ...entry, pause: { since: entry.pause?.since ?? now, until, by, note } };
+    return entry && !isLeaving(entry)
+      ? { ...entry, pause: { since: entry.pause?.since ?? now, until, by, note } }
+      : null;
   });
   await markAsStored(broker, of);
-}
-
-/** Two operators may be at it: whoever marks last has looked at what the store says since. */
-async function markAsStored(broker: Broker, of: LedgerOf): Promise<void> {
-  const read = async () => (await readStored(broker, of.schedule))?.pause ?? null;
-  const same = (a: Pause | null, b: Pause | null) => a?.since === b?.since && a?.until === b?.until;
-  let pause = await read();
-  for (;;) {
-    await markPause(broker, of, pause);
-    const now = await read();
-    if (same(now, pause)) return;
-    pause = now;
-  }
 }
 
 /**
@@ -53,8 +43,7 @@ async function markAsStored(broker: Broker, of: LedgerOf): Promise<void> {
 export async function resumeSchedule(broker: Broker, id: string, now: number, emit: Emit): Promise<boolean> {
   const stored = await storedOr(broker, id);
   const of = ledgerOf(stored);
-  const cursor = await readCursor(broker, of);
-  if (cursor?.pause) await accountFor(broker, { ...of, specification: stored.specification, cursor, now }, emit);
+  await accountForPause(broker, of, now, emit);
   await updateEntry(broker, id, (entry) => {
     if (!entry?.pause) return null;
     const { pause: _, ...rest } = entry;
@@ -62,6 +51,23 @@ export async function resumeSchedule(broker: Broker, id: string, now: number, em
   });
   await markAsStored(broker, of);
   return stored.pause !== undefined;
+}
+
+/**
+ * By the times that the ledger goes by: somebody may change them meanwhile. Read after the cursor, the store tells
+ * which these are, unless the cursor moves.
+ */
+async function accountForPause(broker: Broker, of: LedgerOf, now: number, emit: Emit): Promise<void> {
+  for (;;) {
+    const cursor = await readCursor(broker, of);
+    if (!cursor?.pause) return;
+    const stored = await storedOr(broker, of.schedule);
+    if (stored.unsettled) await settle(broker, of.schedule, stored, now, emit);
+    else if (
+      await accountFor(broker, { ...of, specification: stored.specification, cursor, now, onlyHere: true }, emit)
+    )
+      return;
+  }
 }
 
 /**
@@ -90,8 +96,19 @@ export async function triggerSchedule(
  */
 export async function removeSchedule(broker: Broker, id: string, now: number, emit: Emit): Promise<void> {
   const stored = await storedOr(broker, id);
-  if (stored.owner !== 'api' && !stored.held) throw new RondoError('schedule-declared', `${id} by ${stored.owner}`);
-  await removeStored(broker, stored, now, emit);
+  if (stored.owner !== apiOwner && !stored.held) throw new RondoError('schedule-declared', `${id} by ${stored.owner}`);
+  if (stored.owner === apiOwner) await removePut(broker, id, now, emit);
+  else await removeStored(broker, stored, now, emit);
+}
+
+/** The store first: what a process that dies leaves undone a producer finds there. */
+async function removePut(broker: Broker, id: string, now: number, emit: Emit): Promise<void> {
+  let leaving: Entry | null = null;
+  await updateEntry(broker, id, (entry) => {
+    leaving = entry?.owner === apiOwner ? markUnsettled(entry, entry, now, { removal: true }) : null;
+    return leaving;
+  });
+  if (leaving) await settle(broker, id, leaving, now, emit);
 }
 
 /** What waits, or is overdue, still runs: it was due. */
@@ -107,7 +124,7 @@ export async function removeStored(broker: Broker, stored: Stored, now: number, 
 
 async function storedOr(broker: Broker, id: string): Promise<Stored> {
   const stored = await readStored(broker, id);
-  if (stored) return stored;
+  if (stored && !isLeaving(stored)) return stored;
   throw await unknownSchedule(broker, id);
 }
 

@@ -14,6 +14,10 @@ export interface Specification {
   readonly policy: MisfirePolicy;
   readonly payload: unknown;
   readonly options: RunOptions;
+  /** Of one made at run time: it is listed, and has no ticks. Code that disables a schedule does not want it in Redis. */
+  readonly enabled?: false;
+  /** Of one made at run time: also start a run whenever a producer takes the lead. */
+  readonly triggerOnStart?: true;
 }
 
 export interface Wanted {
@@ -33,6 +37,19 @@ export interface Stored {
   /** Its removal was refused once, and waits for somebody's word. */
   readonly held?: true;
   readonly pause?: PauseNote;
+  /** Who put it at run time, and when, in ms since the epoch. */
+  readonly put?: { readonly by: string; readonly at: number };
+  readonly unsettled?: Unsettled;
+}
+
+/** A change at run time that is under way, or was left half done by a process that died. */
+export interface Unsettled {
+  /** In ms since the epoch. */
+  readonly since: number;
+  /** What ledger and chain went by before; null where there were none. */
+  readonly before: Specification | null;
+  /** The schedule is to go. */
+  readonly removal?: true;
 }
 
 /** Who paused a schedule, until when, and why. Times in ms since the epoch. */
@@ -111,7 +128,8 @@ export function plan(input: PlanInput): Plan {
   }
   const unchanged = input.wanted.length - changes.length - conflicts.length;
   const { removals, refused } = removalsOf(input, owner);
-  return { changes: [...changes, ...removals], unchanged, conflicts, refused };
+  const repairs = [...input.stored.values()].flatMap((item) => repairOf(item, input) ?? []);
+  return { changes: [...changes, ...removals, ...repairs], unchanged, conflicts, refused };
 }
 
 /** What the code declares, ready to be compared; disabled jobs and schedules are not wanted in Redis. */
@@ -128,6 +146,9 @@ export function wantedOf(registry: Registry): Wanted[] {
       });
   });
 }
+
+/** Who owns what was made at run time. */
+export const apiOwner = 'api';
 
 export function ownerOf(app: string): string {
   return `code:${app}`;
@@ -186,6 +207,36 @@ function changeOf(wanted: Wanted, { stored, chains, now }: PlanInput): Change | 
   if (fault && after !== null) return { kind: 'heal', wanted, reason: fault, before, after };
   return found.held ? { kind: 'change', wanted, fields: ['held'], before, after } : null;
 }
+
+/** How long, in ms, a change at run time is left to the process that makes it. */
+const settleWithinMs = 5_000;
+
+/** What a schedule that was made at run time lacks; what it is to be is nobody's business here. */
+function repairOf(stored: Stored, { chains, now }: PlanInput): Change | null {
+  const { id, owner, specification, hash, unsettled } = stored;
+  if (owner !== apiOwner || isUnderWay(stored, now)) return null;
+  const chain = chains.get(id);
+  const before = chain?.next ?? null;
+  if (unsettled?.removal) return { kind: 'remove', stored, before, after: null };
+  const wanted = { id, hash, specification };
+  const after = tickAfter({ ...wanted, specification: { ...specification, timing: timingOf(specification) } }, now);
+  if (after !== null && typeof after !== 'number') return null;
+  if (unsettled) return { kind: 'heal', wanted, reason: 'a change of it was left half done', before, after };
+  const fault = faultOf(chain);
+  return fault && after !== null ? { kind: 'heal', wanted, reason: fault, before, after } : null;
+}
+
+/** Whether the process that changes a schedule at run time is most likely at it still. */
+export function isUnderWay({ unsettled }: Pick<Stored, 'unsettled'>, now: number): boolean {
+  return unsettled !== undefined && Math.abs(now - unsettled.since) < settleWithinMs;
+}
+
+/** When a schedule ticks: never, where it is disabled. */
+export function timingOf({ enabled, timing }: Specification): Timing {
+  return enabled === false ? never : timing;
+}
+
+const never: Timing = { kind: 'at', at: 0 };
 
 /** A schedule's own rule may fail: that is its own trouble, and nobody else's. */
 function tickAfter({ id, specification, next }: Wanted, now: number): number | null | Conflict {

@@ -3,6 +3,7 @@ import { RondoError } from '../errors.js';
 import { type Preview, preview, zoneOf } from '../jobs/preview.js';
 import type { NextTick, Timing } from '../jobs/schedule.js';
 import { inWords, isoTime } from '../jobs/words.js';
+import { timingOf } from './plan.js';
 import { readStored, unknownSchedule } from './store.js';
 
 /** When a schedule runs next, as people and services see it. Times are ISO. */
@@ -37,16 +38,19 @@ export interface PreviewInput {
 /**
  * The next times of a schedule that the store holds, whoever made it.
  *
- * @throws RondoError `schedule-unknown`, or `request-invalid` where only another release's code could tell
+ * @throws RondoError `schedule-unknown`, or `schedule-uncomputable` where code computes them that is not here, or fails
  */
 export async function previewStored(broker: Broker, id: string, input: PreviewInput): Promise<PreviewView> {
   const stored = await readStored(broker, id);
   if (!stored) throw await unknownSchedule(broker, id);
-  const { timing } = stored.specification;
+  const timing = timingOf(stored.specification);
   const rule = broker.ruleOf(id);
-  if (timing.kind === 'next' && !rule)
-    throw new RondoError('request-invalid', `the times of ${id} are computed by code that this release does not have`);
-  return previewOf(id, timing, rule, input);
+  if (timing.kind === 'next' && !rule) throw new RondoError('schedule-uncomputable', `${id}: by code that is not here`);
+  try {
+    return previewOf(id, timing, rule, input);
+  } catch (cause) {
+    throw new RondoError('schedule-uncomputable', `${id}: ${String(cause)}`, { cause });
+  }
 }
 
 /** The same of any timing. */

@@ -1,13 +1,12 @@
-import { ErrorCode } from 'bullmq';
-import { markPause, readCursor } from '../broker/ledger.js';
+import { readCursor } from '../broker/ledger.js';
 import type { Broker } from '../broker/queues.js';
-import { repeatOptions } from '../broker/repeat.js';
 import { wakeWaiting } from '../broker/turns.js';
 import type { Emit } from '../jobs/events.js';
-import { readChains, removeStrayRun, sealChain } from './chains.js';
+import { readChains, upsertChain } from './chains.js';
 import { chunks } from './chunks.js';
 import { removeStored, resumeSchedule } from './operations.js';
 import {
+  apiOwner,
   type Change,
   ownerOf,
   type Plan,
@@ -17,6 +16,7 @@ import {
   type Stored,
   type Wanted,
 } from './plan.js';
+import { isSamePause, markAsStored, repairAtRunTime } from './settle.js';
 import { readStore, updateEntry } from './store.js';
 import { accountFor, beginAnew, watchTicks } from './watch.js';
 
@@ -43,6 +43,8 @@ export interface Reconciled extends Plan {
   readonly failed: readonly { readonly id: string; readonly error: unknown }[];
   /** False where another process may have taken the lead before all was done. */
   readonly finished: boolean;
+  /** Schedules made at run time that want a run whenever a producer takes the lead. */
+  readonly toTrigger: readonly Stored[];
 }
 
 /** What a reconcile would do now. Reads only. */
@@ -76,14 +78,16 @@ export async function reconcile(broker: Broker, input: ReconcileInput, emit: Emi
     await hold(broker, planned.refused.ids, state.stored);
     emit({ type: 'schedules.removal-refused', schedules: planned.refused.ids, owned: planned.refused.owned });
   }
-  if (!input.isStart) await lookAfter(broker, input, planned, state, mayGoOn, emit);
+  const own = ownOf(input.app, planned, state);
+  if (!input.isStart) await lookAfter(broker, own, state.chains, input.now(), mayGoOn, emit);
   emit({
     type: 'schedules.reconciled',
     ...countByKind(planned.changes),
     unchanged: planned.unchanged,
     durationMs: Math.round(performance.now() - startedAt),
   });
-  return { ...planned, failed, finished: mayGoOn() };
+  const toTrigger = own.filter(({ specification: it }) => it.triggerOnStart && it.enabled !== false);
+  return { ...planned, failed, finished: mayGoOn(), toTrigger };
 }
 
 /**
@@ -120,6 +124,8 @@ export function byJob(schedules: readonly { id: string; specification: Specifica
 }
 
 async function apply(broker: Broker, change: Change, input: ReconcileInput, state: State, emit: Emit): Promise<void> {
+  const owned = state.stored.get(idOf(change));
+  if (owned?.owner === apiOwner) return repairAtRunTime(broker, owned.id, input.now(), emit);
   switch (change.kind) {
     case 'add':
     case 'heal':
@@ -133,27 +139,36 @@ async function apply(broker: Broker, change: Change, input: ReconcileInput, stat
   }
 }
 
-/** What the ledgers want of the schedules that were not touched: those of the app, and those of no app. */
+/** The schedules that were not touched and stand still: those of the app, and those of no app. */
+function ownOf(app: string, { changes }: Plan, { stored }: State): Stored[] {
+  const owners = [ownerOf(app), apiOwner];
+  const touched = new Set(changes.map(idOf));
+  return [...stored.values()].filter(
+    ({ id, owner, unsettled }) => owners.includes(owner) && !touched.has(id) && !unsettled,
+  );
+}
+
+/** What the ledgers of schedules want. */
 async function lookAfter(
   broker: Broker,
-  { app, now }: ReconcileInput,
-  { changes }: Plan,
-  { stored, chains }: State,
+  own: readonly Stored[],
+  chains: State['chains'],
+  now: number,
   mayGoOn: () => boolean,
   emit: Emit,
 ): Promise<void> {
-  const owners = [ownerOf(app), 'api'];
-  const touched = new Set(changes.map(idOf));
-  const own = [...stored.values()].filter(({ id, owner }) => owners.includes(owner) && !touched.has(id));
-  await keepPauses(broker, own, chains, now(), emit);
-  await watchTicks(broker, { schedules: own, chains, now: now(), mayGoOn }, emit);
+  await keepPauses(broker, own, chains, now, emit);
+  await watchTicks(broker, { schedules: own, chains, now, mayGoOn }, emit);
   const inTurn = own.filter(({ specification }) => specification.options.overlap);
   for (const [job, ids] of byJob(inTurn)) {
     for (const batch of chunks(ids, 1_000)) await wakeWaiting(broker, job, batch);
   }
 }
 
-/** Pauses end by themselves, and outlast a ledger that was begun anew. */
+/**
+ * Pauses end by themselves, and outlast a ledger that was begun anew. What was read may be old by now: an operator's
+ * word since then counts.
+ */
 async function keepPauses(
   broker: Broker,
   schedules: readonly Stored[],
@@ -161,10 +176,12 @@ async function keepPauses(
   now: number,
   emit: Emit,
 ): Promise<void> {
-  for (const { id, specification, pause } of schedules) {
-    const marked = chains.get(id)?.cursor?.pause ?? null;
+  for (const { id, specification, pause = null } of schedules) {
+    const cursor = chains.get(id)?.cursor;
     if (pause?.until != null && pause.until <= now) await resumeSchedule(broker, id, now, emit);
-    else if (pause && !marked) await markPause(broker, { job: specification.job, schedule: id }, pause);
+    else if (cursor && !isSamePause(pause, cursor.pause)) {
+      await markAsStored(broker, { job: specification.job, schedule: id });
+    }
   }
 }
 
@@ -190,23 +207,8 @@ async function put(broker: Broker, change: Upsert, input: ReconcileInput, state:
   }
   // An upsert leaves fields that it does not know as they are.
   if (chain?.edited) await broker.queue(of.job).removeJobScheduler(id);
-  await upsert(broker, change);
+  await upsertChain(broker, id, specification, change.after);
   await store(broker, wanted, input, change.kind === 'add');
-}
-
-async function upsert(broker: Broker, { wanted: { id, specification }, after }: Upsert): Promise<void> {
-  const { job, timing, policy, payload, options } = specification;
-  const queue = broker.queue(job);
-  const template = { name: job, data: payload, opts: options };
-  const tryUpsert = () => queue.upsertJobScheduler(id, repeatOptions(id, timing, policy), template);
-  // BullMQ answers nothing, and does nothing, where no tick is left; its types do not say so.
-  const upserted: unknown = await tryUpsert().catch(async (error: { code?: unknown }) => {
-    if (error.code !== ErrorCode.SchedulerJobIdCollision || after === null) throw error;
-    await removeStrayRun(broker, job, id, after);
-    return tryUpsert();
-  });
-  if (upserted) await sealChain(broker, { job, schedule: id });
-  else await queue.removeJobScheduler(id);
 }
 
 /** Keeps what an operator has said of the schedule. */

@@ -32,27 +32,36 @@ export async function unknownSchedule(broker: Broker, id: string): Promise<Rondo
   return new RondoError('schedule-unknown', withNearest(id, known));
 }
 
+/** Said of an entry that is to go. */
+export const gone = Symbol('gone');
+
 /**
  * Writes an entry anew from what it is now, and once more where somebody else has written in between: a deploy and an
  * operator meet here.
  *
- * @param change null leaves it as it is
+ * @param change null leaves it as it is, `gone` removes it. Without an entry there may be one that makes no sense
  * @param assumed what it holds, most likely; it saves a look where that is right
  */
 export async function updateEntry(
   broker: Broker,
   id: string,
-  change: (entry: Entry | null) => Entry | null,
-  assumed?: null,
+  change: (entry: Entry | null, isThere: boolean) => Entry | typeof gone | null,
+  assumed?: Entry | null,
 ): Promise<void> {
-  let text = assumed === null ? '' : ((await broker.client.hget(broker.keys.schedules, id)) ?? '');
+  let text = assumed === undefined ? ((await broker.client.hget(broker.keys.schedules, id)) ?? '') : textOf(assumed);
   for (;;) {
-    const entry = change(text ? readEntry(text) : null);
+    const entry = change(text ? readEntry(text) : null, text !== '');
     if (!entry) return;
-    const found = await swapScript(broker.client, [broker.keys.schedules], [id, text, JSON.stringify(entry)]);
+    const written = entry === gone ? '' : textOf(entry);
+    const found = await swapScript(broker.client, [broker.keys.schedules], [id, text, written]);
     if (found === null) return;
     text = String(found);
   }
+}
+
+/** The id is the field's name. */
+function textOf(entry: (Entry & { readonly id?: string }) | null): string {
+  return entry ? JSON.stringify({ ...entry, id: undefined }) : '';
 }
 
 function readEntry(text: string): Entry | null {
@@ -69,4 +78,5 @@ function readEntry(text: string): Entry | null {
 const swapScript = createScript(`
 local found = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if found ~= ARGV[2] then return found end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])`);
+if ARGV[3] == '' then redis.call('HDEL', KEYS[1], ARGV[1])
+else redis.call('HSET', KEYS[1], ARGV[1], ARGV[3]) end`);

@@ -1,11 +1,12 @@
 import type { Broker } from '../broker/queues.js';
 import { findNewer } from '../broker/releases.js';
+import { RondoError } from '../errors.js';
 import type { Emit, RondoEvent } from '../jobs/events.js';
 import type { Registry } from '../jobs/registry.js';
 import { until } from '../lifecycle.js';
 import { createGoneWatch } from './gone-jobs.js';
 import { createLease } from './lease.js';
-import { wantedOf } from './plan.js';
+import { type Specification, type Stored, wantedOf } from './plan.js';
 import { enqueue } from './runs.js';
 import { type Deployment, reconcile } from './schedules.js';
 
@@ -51,11 +52,11 @@ export function createSupervisor(input: SupervisorInput) {
     const held = lease.held() || (await lease.acquire());
     if (!held) return standBy();
     if (state === 'leading' && performance.now() < reconcileAt) return;
-    await bringInLine();
-    if (state !== 'leading') await lead();
+    const toTrigger = await bringInLine();
+    if (state !== 'leading') await lead(toTrigger);
   }
 
-  async function lead(): Promise<void> {
+  async function lead(toTrigger: readonly Stored[]): Promise<void> {
     state = 'leading';
     emit({ type: 'producer.leading', app, release });
     for (const job of registry.jobs.filter(({ enabled }) => enabled)) {
@@ -64,6 +65,17 @@ export function createSupervisor(input: SupervisorInput) {
         await enqueue(broker, { ...job, maxWaiting: null }, schedule.payload);
       }
     }
+    for (const { id, specification } of toTrigger) await trigger(id, specification);
+  }
+
+  /** What was put at run time may have a payload that the job takes no longer: its own trouble. */
+  async function trigger(schedule: string, { job: name, payload }: Specification): Promise<void> {
+    const job = registry.find(name);
+    if (!job?.enabled) return;
+    await enqueue(broker, job, payload).catch((error: unknown) => {
+      if (!(error instanceof RondoError)) throw error;
+      emit({ type: 'schedule.failed', job: name, schedule, error });
+    });
   }
 
   function standBy(): void {
@@ -84,9 +96,9 @@ export function createSupervisor(input: SupervisorInput) {
     await left.release();
   }
 
-  async function bringInLine(): Promise<void> {
+  async function bringInLine(): Promise<readonly Stored[]> {
     const startedAt = performance.now();
-    const { failed, finished } = await reconcile(
+    const { failed, finished, toTrigger } = await reconcile(
       broker,
       { ...input, wanted, lastInLine, isStart: state === 'new', mayGoOn: lease.held },
       news.emit,
@@ -97,6 +109,7 @@ export function createSupervisor(input: SupervisorInput) {
     // At most a tenth of the time goes into looking, however many schedules there are.
     const tookMs = performance.now() - startedAt;
     reconcileAt = performance.now() + Math.max(reconcileEveryMs, 10 * tookMs);
+    return toTrigger;
   }
 
   /** Once while it stays the same. That Redis is away the connection has told already. */

@@ -18,9 +18,11 @@ import { nextTick, offsetOf, type Timing, ticksAfter } from '../jobs/schedule.js
 import { inWords, isoOr, isoTime } from '../jobs/words.js';
 import { readChains } from './chains.js';
 import { chunks } from './chunks.js';
-import { type Chain, faultOf, type PauseNote, type Stored } from './plan.js';
-import { byJob, readState } from './schedules.js';
+import { type Chain, faultOf, type PauseNote, type Stored, timingOf } from './plan.js';
+import { byJob } from './schedules.js';
 import { readStore, readStored, unknownSchedule } from './store.js';
+
+export { tickOutcomes } from '../broker/tick-entry.js';
 
 /** A schedule as people and services see it. Times are ISO, durations in ms. */
 export interface ScheduleView {
@@ -34,7 +36,14 @@ export interface ScheduleView {
   readonly lateAfterMs: number | null;
   readonly payload: unknown;
   readonly owner: string;
-  readonly release: string;
+  /** The release that declares it; null where it was put at run time. */
+  readonly release: string | null;
+  /** Who put it at run time, and when; null where code declares it. */
+  readonly put: { readonly by: string; readonly at: string } | null;
+  /** False for one that was put as disabled: it has no ticks. */
+  readonly enabled: boolean;
+  /** Of one that was put at run time: a run is started whenever a producer takes the lead. */
+  readonly triggerOnStart?: boolean;
   /** When its next run is due; in the past where no worker has taken it yet. */
   readonly next: string | null;
   readonly health: Health;
@@ -48,7 +57,7 @@ export interface ScheduleView {
 }
 
 /** Worst last: what a reader looks for. */
-export const healths = ['sound', 'ended', 'paused', 'held', 'late', 'broken', 'ledger unreadable'] as const;
+export const healths = ['sound', 'ended', 'disabled', 'paused', 'held', 'late', 'broken', 'ledger unreadable'] as const;
 export type Health = (typeof healths)[number];
 
 export interface PauseView {
@@ -99,19 +108,32 @@ export async function listSchedules(
   broker: Broker,
   now: number,
 ): Promise<{ schedules: ScheduleView[]; unreadable: string[] }> {
-  const { stored, chains, ...state } = await readState(broker);
-  const unreadable = new Set(state.unreadable);
-  const ends = await readLedgerEnds(broker, [...stored.values()]);
+  const { stored, unreadable } = await readStore(broker);
+  const found = await viewSchedules(broker, [...stored.values()], now);
+  return {
+    schedules: found.schedules.sort((a, b) => (a.id < b.id ? -1 : 1)),
+    unreadable: [...unreadable, ...found.unreadable].sort(),
+  };
+}
+
+/** Some that the store holds, in their order, and the ids whose entry makes no sense to this release. */
+export async function viewSchedules(
+  broker: Broker,
+  stored: readonly Stored[],
+  now: number,
+): Promise<{ schedules: ScheduleView[]; unreadable: string[] }> {
+  const [chains, ends] = await Promise.all([readChains(broker, byJob(stored)), readLedgerEnds(broker, stored)]);
   const schedules: ScheduleView[] = [];
-  for (const schedule of stored.values()) {
+  const unreadable: string[] = [];
+  for (const schedule of stored) {
     const { id } = schedule;
     try {
       schedules.push(viewOf(broker, schedule, chains.get(id), ends.get(id), now));
     } catch {
-      unreadable.add(id); // a hand has been at its times: the others are listed all the same
+      unreadable.push(id); // a hand has been at its times: the others are listed all the same
     }
   }
-  return { schedules: schedules.sort((a, b) => (a.id < b.id ? -1 : 1)), unreadable: [...unreadable].sort() };
+  return { schedules, unreadable };
 }
 
 /** @throws RondoError `schedule-unknown` */
@@ -127,7 +149,7 @@ export async function showSchedule(broker: Broker, id: string, now: number, tick
   const [chains, ends, cursor] = await Promise.all(readings).catch((error) => refuse(of, error));
   const listed = await listTicks(broker, of, { limit: ticks });
   const view = viewOf(broker, stored, chains.get(id), ends.get(id), now);
-  const { timing } = stored.specification;
+  const timing = timingOf(stored.specification);
   const after = pauseHolds(stored.pause ?? null, now) ? (stored.pause?.until ?? null) : now;
   const upcoming = after === null ? [] : ticksDueAfter(broker, id, timing, after, 3);
   return {
@@ -224,7 +246,7 @@ function viewOf(
   end: LedgerEnd | undefined,
   now: number,
 ): ScheduleView {
-  const { id, specification, owner, release, pause } = stored;
+  const { id, specification, owner, release, pause, put } = stored;
   const { job, description, timing, policy, payload, options } = specification;
   const entry = end?.last ? unpackEntry(id, end.last) : null;
   const found = end?.last && !entry ? unreadable('its last entry') : judge(broker, stored, chain, end, now);
@@ -239,7 +261,10 @@ function viewOf(
     lateAfterMs: options.lateAfter ?? null,
     payload,
     owner,
-    release,
+    release: release || null,
+    put: put ? { by: put.by, at: isoTime(put.at) } : null,
+    enabled: specification.enabled !== false,
+    ...(specification.triggerOnStart && { triggerOnStart: true }),
     next: isoOr(nextDue(broker, stored, chain, now)),
     health: found.health,
     why: found.why ?? null,
@@ -265,6 +290,7 @@ function judge(
   now: number,
 ): Found {
   if (end?.exists && !chain?.cursor) return unreadable('where it stands');
+  if (stored.specification.enabled === false) return { health: 'disabled' };
   if (hasEnded(broker, stored, chain, now)) return { health: 'ended' };
   const fault = faultOf(chain) ?? (chain?.cursor ? null : 'it has no ledger yet');
   if (fault) return { health: 'broken', why: fault };
@@ -299,8 +325,9 @@ function isSound(chain: Chain | undefined): boolean {
 
 function nextDue(broker: Broker, { id, specification, pause }: Stored, chain: Chain | undefined, now: number) {
   if (pause && pauseHolds(pause, now)) {
-    const [first] = pause.until === null ? [] : ticksDueAfter(broker, id, specification.timing, pause.until, 1);
-    return first === undefined ? null : first + offsetOf(specification.timing);
+    const timing = timingOf(specification);
+    const [first] = pause.until === null ? [] : ticksDueAfter(broker, id, timing, pause.until, 1);
+    return first === undefined ? null : first + offsetOf(timing);
   }
   return chain && isSound(chain) ? chain.next : null;
 }

@@ -42,8 +42,9 @@ export async function watchTicks(
 ): Promise<void> {
   for (const { id, specification } of schedules) {
     const chain = chains.get(id);
-    // One that is broken is healed, which accounts for its ticks.
-    if (!chain || chain.iteration === 'gone' || isInOrder(chain, specification, now)) continue;
+    // One that is broken is healed, which accounts for its ticks; one that has ended may have claims left.
+    const isBroken = chain?.iteration === 'gone' && chain.cursor?.next !== null;
+    if (!chain || isBroken || isInOrder(chain, specification, now)) continue;
     if (!mayGoOn()) return;
     const of = { job: specification.job, schedule: id };
     // One that makes trouble is reported, and the others go on.
@@ -83,8 +84,12 @@ interface AccountFor extends LedgerOf {
   readonly timingFromNow?: AccountInput['timingFromNow'];
 }
 
-/** Accounts for all that is due now, adds the runs that are to be caught up, and says what was left. */
-export async function accountFor(broker: Broker, input: AccountFor, emit: Emit): Promise<void> {
+/**
+ * Accounts for all that is due now, adds the runs that are to be caught up, and says what was left.
+ *
+ * @returns false where nothing was done, since the ledger stands elsewhere, or nowhere
+ */
+export async function accountFor(broker: Broker, input: AccountFor, emit: Emit): Promise<boolean> {
   const { schedule, specification } = input;
   const { timing, policy } = specification;
   let { cursor } = input;
@@ -94,8 +99,9 @@ export async function accountFor(broker: Broker, input: AccountFor, emit: Emit):
       cursor = found.cursor;
       continue;
     }
-    if (found.type === 'accounted') await followUp(broker, input, specification, found, emit);
-    return;
+    if (found.type !== 'accounted') return false;
+    await followUp(broker, input, specification, found, emit);
+    return true;
   }
 }
 
@@ -112,9 +118,11 @@ export async function beginAnew(
   emit: Emit,
   since?: number,
 ): Promise<void> {
-  const { entries } = await readTicks(broker, of);
+  const [{ entries }, removed] = await Promise.all([
+    readTicks(broker, of),
+    broker.client.hget(ledgerKeys(broker, of).cursor, 'removed'),
+  ]);
   // While it did not exist it had no ticks.
-  const removed = await broker.client.hget(ledgerKeys(broker, of).cursor, 'removed');
   const last = removed ? undefined : entries.at(-1);
   const at = last ? (isRange(last) ? last.to : last.time) : (since ?? now);
   const { timing } = specification;

@@ -248,9 +248,48 @@ describe('what is no longer wanted', () => {
   });
 });
 
+describe('a schedule that was made at run time', () => {
+  const owned = (part: Partial<Stored> = {}, specification: Partial<Specification> = {}) => ({
+    ...store('a', specification, 'api'),
+    ...part,
+  });
+  const long = now - 5_000;
+
+  test('is healed as a declared one is, by whichever app looks', () => {
+    const { changes, unchanged } = planOf([], [owned()], { chains: { a: chain(nextMinute, 'gone') } });
+    expect(changes).toMatchObject([{ kind: 'heal', wanted: { id: 'a' }, reason: 'its next run is gone' }]);
+    expect(unchanged).toBe(0);
+  });
+
+  test.each([
+    ['has ended', { timing: { kind: 'at', at: now - 1 } as const }],
+    ['is disabled', { enabled: false as const }],
+  ])('is left alone without a chain where it %s', (_what, specification) => {
+    expect(planOf([], [owned({}, specification)], { chains: { a: undefined } })).toEqual(nothing);
+  });
+
+  test.each([
+    ['a change', {}, 'heal'],
+    ['a removal', { removal: true as const }, 'remove'],
+  ])('has %s finished that was left half done, and not while it is under way', (_what, unsettled, kind) => {
+    const left = owned({ unsettled: { since: long, before: null, ...unsettled } });
+    expect(planOf([], [left]).changes).toMatchObject([{ kind }]);
+    const underWay = owned({ unsettled: { since: long + 1, before: null, ...unsettled } });
+    expect(planOf([], [underWay], { chains: { a: undefined } })).toEqual(nothing);
+    const clockAhead = owned({ unsettled: { since: now + 3_600_000, before: null, ...unsettled } });
+    expect(planOf([], [clockAhead]).changes).toMatchObject([{ kind }]);
+  });
+
+  test('is healed where code declares its id too, which is a conflict', () => {
+    const { changes, conflicts } = planOf([want('a')], [owned()], { chains: { a: undefined } });
+    expect(changes).toMatchObject([{ kind: 'heal', wanted: { id: 'a' } }]);
+    expect(conflicts).toEqual([{ id: 'a', reason: 'it belongs to api' }]);
+  });
+});
+
 describe('a schedule that cannot be what the code wants', () => {
   test.each(['code:warehouse', 'api'])('is left to its owner %s', (owner) => {
-    expect(planOf([want('a', { payload: [1] })], [store('a', {}, owner)], { chains: { a: undefined } })).toEqual({
+    expect(planOf([want('a', { payload: [1] })], [store('a', {}, owner)])).toEqual({
       ...nothing,
       conflicts: [{ id: 'a', reason: `it belongs to ${owner}` }],
     });
@@ -407,7 +446,7 @@ describe('a plan that has been applied', () => {
       chains.delete(id);
       stored.delete(id);
       if (change.kind === 'remove') continue;
-      stored.set(id, { ...change.wanted, owner: ownerOf(app), release: '2.0.0' });
+      stored.set(id, { ...change.wanted, owner: before.stored.get(id)?.owner ?? ownerOf(app), release: '2.0.0' });
       if (change.after !== null) chains.set(id, chain(change.after, 'delayed'));
     }
     for (const id of refused?.ids ?? []) stored.set(id, { ...(stored.get(id) as Stored), held: true });

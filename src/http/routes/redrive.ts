@@ -6,7 +6,7 @@ import type { Registry } from '../../jobs/registry.js';
 import { redrive, retryRun } from '../../producers/redrive.js';
 import { jsonBody } from '../body.js';
 import { requires } from '../guard.js';
-import { read } from '../read.js';
+import { read } from '../request.js';
 import { withinMs } from '../within.js';
 
 /** Runs that failed begin anew: one, or those of a job. */

@@ -1,4 +1,4 @@
-import { type Request, Router } from 'express';
+import { Router } from 'express';
 import { z } from 'zod';
 import type { Broker } from '../../broker/queues.js';
 import { duration } from '../../duration.js';
@@ -7,7 +7,7 @@ import type { Registry } from '../../jobs/registry.js';
 import { cancel, type EnqueueOptions, enqueue, findRun, listRuns, runStates } from '../../producers/runs.js';
 import { jsonBody } from '../body.js';
 import { principalIn, requires } from '../guard.js';
-import { read } from '../read.js';
+import { answerMs, nameIn, read } from '../request.js';
 import { withinMs } from '../within.js';
 
 /** Runs of a job: enqueue one, look at one, list them. */
@@ -45,9 +45,6 @@ export function runRoutes(broker: Broker, registry: Registry, now: () => number)
   return routes;
 }
 
-/** A caller waits no longer than this for Redis, in ms. */
-const answerMs = 1_500;
-
 const yearMs = 365 * 86_400_000;
 
 const enqueueBody = z.strictObject({
@@ -72,8 +69,4 @@ function optionsOf({ at, delay, ...rest }: Omit<z.output<typeof enqueueBody>, 'p
   const later = at === undefined ? delay : Math.max(0, Date.parse(at) - now);
   if (later !== undefined && later > yearMs) refuseAt('a time within a year');
   return { ...rest, ...(later && { delay: later }) };
-}
-
-function nameIn(request: Request, parameter: string): string {
-  return String(request.params[parameter]);
 }
