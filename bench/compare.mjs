@@ -1,12 +1,11 @@
-const rounds = 9;
-
 /**
  * Measures every side in turn, round after round, so that what else the machine does meets all of them alike.
  * One round beforehand does not count.
  *
  * @param {Record<string, () => Promise<number>>} sides each answers one measurement
+ * @param {number} rounds
  */
-export async function alternate(sides) {
+export async function alternate(sides, rounds = 9) {
   const measured = Object.fromEntries(Object.keys(sides).map((name) => [name, []]));
   for (let round = -1; round < rounds; round++) {
     for (const [name, measure] of Object.entries(sides)) {

@@ -35,6 +35,10 @@ export const errorTable = {
   'schedule-uncomputable': { status: 409, retryable: false, message: 'The times of the schedule cannot be computed' },
   'ledger-unreadable': { status: 500, retryable: false, message: 'The ledger holds what this release cannot read' },
   'schedule-declared': { status: 409, retryable: false, message: 'The schedule is declared in code: change it there' },
+  'schedule-paused': { status: 409, retryable: false, message: 'The schedule is paused' },
+  'backfill-invalid': { status: 422, retryable: false, message: 'The backfill cannot be done as asked' },
+  'backfill-unconfirmed': { status: 409, retryable: false, message: 'So large a backfill wants to be confirmed' },
+  'backfill-unknown': { status: 404, retryable: false, message: 'There is no such backfill' },
   'removal-refused': {
     status: 409,
     retryable: false,

@@ -167,8 +167,8 @@ function accountedAs(
 
 /** Begins a ledger where there is none, or one that was removed or makes no sense; another stays where it stands. */
 export async function begin(broker: Broker, of: LedgerOf, at: number, next: number | null): Promise<void> {
-  const { cursor, ticks, claims } = ledgerKeys(broker, of);
-  await beginScript(broker.client, [cursor, ticks, claims], [String(at), textOf(next)]);
+  const { cursor, ticks, claims, backfills, backfilled } = ledgerKeys(broker, of);
+  await beginScript(broker.client, [cursor, ticks, claims, backfills, backfilled], [String(at), textOf(next)]);
 }
 
 /** A run of a tick starts, or waits for its turn, that has its entry already. */
@@ -289,6 +289,8 @@ export async function endLedger(broker: Broker, of: LedgerOf, now: number): Prom
     .pexpire(keys.ticks, keptAfterRemoval)
     .pexpire(keys.claims, keptAfterRemoval)
     .pexpire(keys.turns, keptAfterRemoval)
+    .pexpire(keys.backfills, keptAfterRemoval)
+    .pexpire(keys.backfilled, keptAfterRemoval)
     .exec();
 }
 
@@ -301,6 +303,8 @@ export function ledgerKeys({ keys }: Broker, { job, schedule }: LedgerOf) {
     ticks: `${slot}:ticks:${schedule}`,
     claims: `${slot}:claims:${schedule}`,
     turns: `${slot}:overlap:${schedule}`,
+    backfills: `${slot}:backfills:${schedule}`,
+    backfilled: `${slot}:backfilled:${schedule}`,
     run: (id: string) => `${slot}:${job}:${id}`,
   };
 }
@@ -449,11 +453,11 @@ function pauseIn(text: string | null | undefined): Pause | null {
   return { since: Number(since), until: until ? Number(until) : null };
 }
 
-function packClaim({ tick, due, claimedAt, state, last }: Claim): string {
+export function packClaim({ tick, due, claimedAt, state, last }: Claim): string {
   return [tick, due, claimedAt, state, ...(last ? [last] : [])].join(' ');
 }
 
-function unpackClaim(text: string): Claim {
+export function unpackClaim(text: string): Claim {
   const [tick, due, claimedAt, state, ...words] = text.split(' ');
   const known = state === 'pending' || state === 'waiting' ? state : 'running';
   const last = words.join(' ');
@@ -467,7 +471,7 @@ local function sound(at, next)
 end
 `;
 
-const trimLua = `
+export const trimLua = `
 local function trim(cursor, ticks, cap)
   local over = redis.call('ZCARD', ticks) - tonumber(cap)
   if over <= 0 then return end
@@ -492,6 +496,10 @@ local elsewhere = ARGV[11] ~= '' and stands[1] ~= ARGV[11]
 if elsewhere or (stands[2] or '') ~= ARGV[2] or (stands[3] or '') ~= ARGV[3] then
   return { 'moved', stands[1], stands[2] or '', stands[3] or '' }
 end
+-- A backfill has taken ticks out of the range meanwhile.
+if ARGV[9] ~= '' and not redis.call('ZSCORE', ticks, ARGV[9]) then
+  return { 'moved', stands[1], stands[2] or '', stands[3] or '' }
+end
 local at = ARGV[4] ~= '' and tonumber(ARGV[4]) > tonumber(stands[1]) and ARGV[4] or stands[1]
 redis.call('HSET', cursor, 'at', at, 'next', ARGV[5])
 if ARGV[9] ~= '' then redis.call('ZREM', ticks, ARGV[9]) end
@@ -513,7 +521,7 @@ return { 'done', run ~= '' and redis.call('HGET', job, 'cancel') or '' }`);
 const beginScript = createScript(`${soundLua}
 local stands = redis.call('HMGET', KEYS[1], 'at', 'next', 'removed')
 if stands[3] or not sound(stands[1], stands[2]) then redis.call('HDEL', KEYS[1], 'at', 'next', 'from', 'pause', 'removed') end
-for i = 1, 3 do redis.call('PERSIST', KEYS[i]) end
+for i = 1, 5 do redis.call('PERSIST', KEYS[i]) end
 redis.call('HSETNX', KEYS[1], 'from', ARGV[1])
 if redis.call('HSETNX', KEYS[1], 'at', ARGV[1]) == 1 then redis.call('HSET', KEYS[1], 'next', ARGV[2]) end`);
 

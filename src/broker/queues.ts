@@ -31,6 +31,8 @@ export interface Keys {
   readonly releases: string;
   /** Hash: app and job to the last release that declared it. */
   readonly jobs: string;
+  /** Hash: schedules with a backfill that somebody has to look after, each to its job. */
+  readonly backfills: string;
   readonly storeVersion: string;
 }
 
@@ -155,6 +157,7 @@ function keysUnder(prefix: string): Keys {
     producerLease: (app) => `${whole}:lease:producer:${app}`,
     releases: `${whole}:releases`,
     jobs: `${whole}:jobs`,
+    backfills: `${whole}:backfills`,
     storeVersion: `${whole}:version`,
   };
 }

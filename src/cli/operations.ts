@@ -14,8 +14,9 @@ import {
 import type { Stored } from '../producers/plan.js';
 import { readStore } from '../producers/store.js';
 import { print } from './output.js';
-import { whoAmI, withRedis } from './session.js';
+import { withRedis } from './session.js';
 import { futureMoment } from './values.js';
+import { whoAmI } from './who.js';
 
 interface PauseFlags {
   note?: string;

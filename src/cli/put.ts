@@ -8,8 +8,9 @@ import { viewSchedule } from '../producers/browse.js';
 import { type PutOfMany, putSchedule, putSchedules } from '../producers/put.js';
 import { progress } from './operations.js';
 import { print, table } from './output.js';
-import { type Session, whoAmI, withRedis } from './session.js';
+import { type Session, withRedis } from './session.js';
 import { commaSeparated, json } from './values.js';
+import { whoAmI } from './who.js';
 
 interface Flags {
   job?: string;

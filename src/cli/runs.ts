@@ -2,8 +2,9 @@ import type { Command } from 'commander';
 import { retryRun } from '../producers/redrive.js';
 import { cancel, findRun, listRuns, type RunState, type RunView, runStates } from '../producers/runs.js';
 import { facts, print, table } from './output.js';
-import { whoAmI, withRedis } from './session.js';
+import { withRedis } from './session.js';
 import { oneOf, wholeNumber } from './values.js';
+import { whoAmI } from './who.js';
 
 interface ListFlags {
   job?: string;

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { briefly, policyInWords } from '../jobs/words.js';
 import { listSchedules, type ScheduleDetails, type ScheduleView, showSchedule } from '../producers/views.js';
+import { addBackfillCommand } from './backfill.js';
 import { addOperationCommands } from './operations.js';
 import { facts, print, table, whenFromNow } from './output.js';
 import { addPlanCommands } from './plan.js';
@@ -48,6 +49,7 @@ export function addScheduleCommands(schedules: Command): void {
   addTicksCommand(schedules);
   addPutCommand(schedules);
   addOperationCommands(schedules);
+  addBackfillCommand(schedules);
   addPlanCommands(schedules);
   addPreviewCommand(schedules);
 }

@@ -1,4 +1,3 @@
-import { hostname, userInfo } from 'node:os';
 import { type Broker, openBroker } from '../broker/queues.js';
 import { type Config, loadConfig } from '../config.js';
 import { RondoError } from '../errors.js';
@@ -37,13 +36,4 @@ export async function withRedis<Result>(
       await broker.close();
     }
   });
-}
-
-/** Who gives the command, as others read it: a container may run as a user without a name. */
-export function whoAmI(): string {
-  let user = `user ${process.getuid?.()}`;
-  try {
-    user = userInfo().username;
-  } catch {}
-  return `${user}@${hostname()}`;
 }

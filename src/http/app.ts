@@ -8,6 +8,7 @@ import type { Registry } from '../jobs/registry.js';
 import { boardRoutes } from './board.js';
 import { identify, principalIn, requireKey } from './guard.js';
 import { problemHandler } from './problem.js';
+import { backfillRoutes } from './routes/backfills.js';
 import { healthRoutes } from './routes/health.js';
 import { jobRoutes } from './routes/jobs.js';
 import { redriveRoutes } from './routes/redrive.js';
@@ -40,6 +41,7 @@ export function createApp({ broker, registry, keys, emit, now }: AppInput): Expr
   api.use(jobRoutes(registry));
   api.use(redriveRoutes(broker, registry));
   api.use(scheduleRoutes({ broker, registry, emit, now }));
+  api.use(backfillRoutes(broker, now));
   api.use(unknownRoute);
   app.use('/v1', api);
   app.use(helmet(pageHeaders));

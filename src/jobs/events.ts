@@ -131,6 +131,15 @@ export type RondoEvent =
       readonly job: string;
       readonly ticks: readonly number[];
     }
+  | {
+      /** A producer has added the runs of a backfill whose feeder was gone, or had left that to it. */
+      readonly type: 'backfill.fed';
+      readonly schedule: string;
+      readonly job: string;
+      readonly backfill: string;
+      readonly added: number;
+      readonly count: number;
+    }
   | { readonly type: 'schedule.uncomputable'; readonly schedule: string; readonly reason: string }
   | { readonly type: 'schedules.removal-refused'; readonly schedules: readonly string[]; readonly owned: number };
 

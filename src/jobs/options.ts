@@ -209,7 +209,7 @@ const jobSchema = z.strictObject({
 });
 
 /** BullMQ keeps `{rondo:ticks}:ticks:wait` for a queue called `ticks`, and we a ledger there for a schedule called `wait`. */
-const ledgerNames = ['cursor', 'ticks', 'claims', 'overlap'];
+const ledgerNames = ['cursor', 'ticks', 'claims', 'overlap', 'backfills', 'backfilled'];
 const bullNames =
   /^(\d+|id|meta|wait|paused|active|delayed|prioritized|completed|failed|stalled|stalled-check|events|repeat|marker|pc|limiter|waiting-children|de|metrics)$/;
 

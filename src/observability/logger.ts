@@ -173,6 +173,8 @@ function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string 
       return `${event.schedule}: somebody promoted the tick of ${isoTime(event.tick)}, which runs ${event.earlyMs} ms early`;
     case 'ticks.caught-up':
       return `${event.schedule}: ${event.ticks.length} missed ${event.ticks.length === 1 ? 'tick is' : 'ticks are'} caught up`;
+    case 'backfill.fed':
+      return `${event.schedule}: ${event.added} of ${event.count} runs of backfill ${event.backfill} were added`;
     case 'schedule.uncomputable':
       return `${event.schedule} has no next time here: ${event.reason}`;
     case 'schedules.removal-refused':

@@ -4,6 +4,7 @@ import type { Broker } from '../broker/queues.js';
 import { triggeredId } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
 import type { Emit } from '../jobs/events.js';
+import { endBackfills } from './feed.js';
 import { apiOwner, type Stored } from './plan.js';
 import { isLeaving, markAsStored, markUnsettled, settle } from './settle.js';
 import { type Entry, readStored, unknownSchedule, updateEntry } from './store.js';
@@ -118,6 +119,7 @@ export async function removeStored(broker: Broker, stored: Stored, now: number, 
   const cursor = await readCursor(broker, of);
   if (cursor) await accountFor(broker, { ...of, specification, cursor, now }, emit);
   await broker.queue(of.job).removeJobScheduler(id);
+  await endBackfills(broker, of);
   await endLedger(broker, of, now);
   await broker.client.hdel(broker.keys.schedules, id);
 }

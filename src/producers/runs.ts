@@ -1,5 +1,6 @@
 import type { Job, JobState, JobType } from 'bullmq';
 import { cancelRun } from '../broker/cancel.js';
+import { backfillOf } from '../broker/lane.js';
 import { ledgerKeys } from '../broker/ledger.js';
 import { type Broker, runOptions, versionOf } from '../broker/queues.js';
 import { caughtUpId, scheduleOf, tickOf } from '../broker/repeat.js';
@@ -46,8 +47,8 @@ export interface RunView {
 export const runStates = ['waiting', 'delayed', 'active', 'completed', 'failed'] as const;
 export type RunState = (typeof runStates)[number];
 
-/** How a run came: by its schedule, by Rondo for a tick that was missed, by somebody out of turn, or on its own. */
-export type RunOrigin = 'scheduled' | 'caught-up' | 'triggered' | 'ad-hoc';
+/** How a run came: by its schedule, by Rondo for a tick that was missed, by a backfill, by somebody out of turn, or on its own. */
+export type RunOrigin = 'scheduled' | 'caught-up' | 'backfilled' | 'triggered' | 'ad-hoc';
 
 /**
  * Puts a run into its job's queue. The payload is stored as it came; the schema reads it again when it runs.
@@ -155,7 +156,8 @@ async function viewOf(broker: Broker, run: Job, state: RunState): Promise<RunVie
     error: run.failedReason ?? null,
     code: run.failedReason ? codeInStack(run.stacktrace?.at(-1)) : null,
     enqueuedAt: isoOf(run.timestamp),
-    dueAt: isoOf(run.timestamp + (run.opts.delay ?? 0)),
+    // One that is parked is due as soon as there is room.
+    dueAt: isoOf(run.timestamp + (backfillOf(run) ? 0 : (run.opts.delay ?? 0))),
     startedAt: run.processedOn ? isoOf(run.processedOn) : null,
     finishedAt: run.finishedOn ? isoOf(run.finishedOn) : null,
   };
@@ -175,6 +177,7 @@ async function originOf(broker: Broker, run: Job): Promise<Origin> {
     return { origin: schedule ? 'triggered' : 'ad-hoc', schedule, tick: null };
   }
   const { schedule, time } = named;
+  if (backfillOf(run)) return { origin: 'backfilled', schedule, tick: time };
   if (id === caughtUpId(schedule, time)) return { origin: 'caught-up', schedule, tick: time };
   // A run that was found late carries a later tick than the one it is named after.
   const claimed = await broker.client.hget(ledgerKeys(broker, { job: run.queueName, schedule }).run(id), 'tick');

@@ -3,6 +3,7 @@ import type { Broker } from '../broker/queues.js';
 import type { Emit } from '../jobs/events.js';
 import { nextTick, offsetOf } from '../jobs/schedule.js';
 import { readChains, upsertChain } from './chains.js';
+import { endBackfills } from './feed.js';
 import { apiOwner, isUnderWay, type Specification, timingOf } from './plan.js';
 import { type Entry, gone, readStored, updateEntry } from './store.js';
 import { accountFor, beginAnew } from './watch.js';
@@ -96,6 +97,7 @@ async function takeDown(broker: Broker, id: string, entry: Entry, now: number, e
   const cursor = await readCursor(broker, of);
   if (cursor) await accountFor(broker, { ...of, specification, cursor, now }, emit);
   await broker.queue(job).removeJobScheduler(id);
+  await endBackfills(broker, of);
   await endLedger(broker, of, now);
 }
 

@@ -4,9 +4,10 @@ import { RondoError } from '../errors.js';
 import type { Emit, RondoEvent } from '../jobs/events.js';
 import type { Registry } from '../jobs/registry.js';
 import { until } from '../lifecycle.js';
+import { createBackfillKeeper } from './feed.js';
 import { createGoneWatch } from './gone-jobs.js';
 import { createLease } from './lease.js';
-import { type Specification, type Stored, wantedOf } from './plan.js';
+import { apiOwner, ownerOf, type Specification, type Stored, wantedOf } from './plan.js';
 import { enqueue } from './runs.js';
 import { type Deployment, reconcile } from './schedules.js';
 
@@ -37,6 +38,8 @@ export function createSupervisor(input: SupervisorInput) {
   const wanted = wantedOf(registry);
   const news = onlyNews(emit);
   const lookForGone = createGoneWatch({ ...input, silentMs });
+  const owners = [ownerOf(app), apiOwner];
+  const backfills = createBackfillKeeper(broker, ({ owner }) => lease.held() && owners.includes(owner), emit);
   let state: 'new' | 'leading' | 'standby' | 'outdated' = 'new';
   let newer: string | null = null;
   let reconcileAt = 0;
@@ -51,6 +54,7 @@ export function createSupervisor(input: SupervisorInput) {
     if (found !== null) return stepAside(found);
     const held = lease.held() || (await lease.acquire());
     if (!held) return standBy();
+    backfills.look();
     if (state === 'leading' && performance.now() < reconcileAt) return;
     const toTrigger = await bringInLine();
     if (state !== 'leading') await lead(toTrigger);
@@ -140,7 +144,9 @@ export function createSupervisor(input: SupervisorInput) {
     async stop(deadline: number) {
       stopping = true;
       clearTimeout(timer);
-      const finished = turn.then(() => lease.release()).catch(() => {});
+      const finished = Promise.all([turn, backfills.stop()])
+        .then(() => lease.release())
+        .catch(() => {});
       await Promise.race([finished, until(deadline)]);
     },
   };

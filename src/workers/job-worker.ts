@@ -1,4 +1,5 @@
 import type { Job } from 'bullmq';
+import { backfillOf } from '../broker/lane.js';
 import { type Broker, forgetPast } from '../broker/queues.js';
 import { tickOf } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
@@ -10,6 +11,7 @@ import { createCancels } from './cancels.js';
 import { createDeadlines } from './deadlines.js';
 import { createErrorReport } from './error-report.js';
 import { abortGraceMs, execute } from './execute.js';
+import { createLane, laneOf } from './lane.js';
 import { cancelled, codeOf, failure, timedOut } from './outcome.js';
 import { outdatedOnce } from './outdated.js';
 import { PromptWorker } from './prompt-worker.js';
@@ -45,10 +47,15 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
   const cancels = createCancels(broker, name, active.runs, cancel);
   const ticks = createTicks(broker, emit);
   const turns = createTurns(broker, ticks);
+  const lane = createLane(broker, name, laneOf(definition.concurrency));
   let stopping = false;
 
   // Two parameters, not three: BullMQ would make an AbortController for each run.
   function process(job: CarriedJob, token?: string): Promise<unknown> {
+    return backfillOf(job) ? lane.pass(job, token, () => begin(job, token)) : begin(job, token);
+  }
+
+  function begin(job: CarriedJob, token?: string): Promise<unknown> {
     const run = new ActiveRun(job, token, definition, emit, now(), decided);
     job[carried] = run;
     active.add(run);

@@ -1,5 +1,8 @@
 import type { Job } from 'bullmq';
+import { createBackfillClaims } from '../broker/backfill-claim.js';
+import type { BackfillMark } from '../broker/backfills.js';
 import { followUp, type Template } from '../broker/caught-up.js';
+import { backfillOf } from '../broker/lane.js';
 import {
   type Accounted,
   type AccountInput,
@@ -36,12 +39,15 @@ export type TickClaim =
 /** What a worker has to do with ledgers: it claims a tick before it runs it, and says what became of it. */
 export function createTicks(broker: Broker, emit: Emit) {
   const writes = new Set<Promise<void>>();
+  const claimOfBackfill = createBackfillClaims(broker);
 
   /** One call, nearly always: the ledger stands where BullMQ's chain says, unless ticks were missed. */
   async function claim(job: Job, now: number): Promise<TickClaim> {
     const named = tickOf(job);
     if (!named) return { nothing: 'it is no tick' };
     const of = { job: job.queueName, schedule: named.schedule };
+    const backfill = backfillOf(job);
+    if (backfill) return claimBackfilled(job, of, named.time, backfill, now);
     // One that we added ourselves carries no timing: it has a claim, or nothing to do.
     const { timing, policy = defaultPolicy } = carrierOf(job) ?? {};
     const carried = timing ? { timing, policy } : nobodys;
@@ -60,6 +66,26 @@ export function createTicks(broker: Broker, emit: Emit) {
         return { nothing: carried === nobodys ? 'its scheduler was not made by Rondo' : duplicateOf(named.time) };
       case 'none':
         return { nothing: 'its schedule has no ledger' };
+    }
+  }
+
+  async function claimBackfilled(
+    job: Job,
+    of: LedgerOf,
+    tick: number,
+    backfill: BackfillMark,
+    now: number,
+  ): Promise<TickClaim> {
+    const found = await claimOfBackfill({ ...of, run: String(job.id), tick, backfill, now });
+    switch (found.type) {
+      case 'claimed':
+        return { tick: { ...of, time: tick, due: found.due, claimedAt: now }, cancelledBy: null };
+      case 'again':
+        return { tick: { ...of, ...found.claim, time: found.claim.tick }, cancelledBy: null };
+      case 'closed':
+        return begun(job, { ...of, time: found.tick, due: found.due, claimedAt: now });
+      case 'nothing':
+        return { nothing: found.reason };
     }
   }
 
