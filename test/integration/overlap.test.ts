@@ -9,6 +9,9 @@ import { triggerSchedule } from '../../src/producers/operations.js';
 import { cancel } from '../../src/producers/runs.js';
 import { createGate } from '../support/gate.js';
 import { eventually, fixture } from '../support/harness.js';
+import { expectProblem } from '../support/http.js';
+import { writeJobs } from '../support/jobs-module.js';
+import { runProgram } from '../support/processes.js';
 
 const of = { job: 'work', schedule: 'often' };
 
@@ -234,6 +237,30 @@ describe('cancel', () => {
     const { entries } = await readTicks(broker, of);
     expect(entries.find((entry) => entry.time === tick)).toMatchObject({ outcome: 'cancelled', reason: 'by ops' });
     expect((await readClaims(broker, of)).has(run)).toBe(false);
+  });
+
+  it('is asked for over HTTP by keys that may operate, and on the command line', async () => {
+    const job = defineJob({ name: 'work', run: () => null });
+    const { broker, prefix, serve } = await fixture([job]);
+    const api = await serve();
+    const add = async () => String((await broker.queue('work').add('work', {}, { delay: 3_600_000 })).id);
+    const at = (id: string) => `/v1/jobs/work/runs/${id}/cancel`;
+    const id = await add();
+    expectProblem(await api.call('POST', at(id), { key: 'read' }), 403, 'forbidden');
+    expect(await api.call('POST', at(id), { key: 'operate' })).toMatchObject({
+      status: 202,
+      body: { id, job: 'work', cancelled: 'removed' },
+    });
+    expectProblem(await api.call('POST', at(id), { key: 'operate' }), 404, 'run-unknown');
+
+    const other = await add();
+    const env = {
+      RONDO_JOBS: writeJobs(`export default [defineJob({ name: 'work', run: () => null })];`),
+      RONDO_PREFIX: prefix,
+    };
+    const done = await runProgram(['runs', 'cancel', 'work', other, '--by', 'ops', '--json'], { env });
+    expect(JSON.parse(done.stdout)).toEqual({ job: 'work', id: other, cancelled: 'removed' });
+    expect(await runProgram(['runs', 'cancel', 'work', other], { env })).toMatchObject({ code: 1 });
   });
 
   it('of a tick that nobody has taken yet keeps it from running, and the schedule goes on', async () => {
