@@ -1,6 +1,6 @@
 import { type NextTick, nextTick, offsetOf, overdueTicks, type Timing } from '../jobs/schedule.js';
 import { type BackfillMark, backfillLua, listAsOpen, readBackfill } from './backfills.js';
-import { type Claim, type LedgerOf, ledgerCap, ledgerKeys, packClaim, trimLua, unpackClaim } from './ledger.js';
+import { type Claim, type LedgerOf, ledgerCap, ledgerKeys, packClaim, trimLua, unpackClaim } from './ledger-format.js';
 import type { Broker } from './queues.js';
 import { createScript } from './scripts.js';
 import { isRange, packEntry, type TickEntry, type TickRange, type TickRun, unpackEntry } from './tick-entry.js';

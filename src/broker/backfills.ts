@@ -1,5 +1,5 @@
 import type { Timing } from '../jobs/schedule.js';
-import { type LedgerOf, ledgerKeys } from './ledger.js';
+import { type LedgerOf, ledgerKeys } from './ledger-format.js';
 import type { Broker } from './queues.js';
 import { createScript } from './scripts.js';
 

@@ -1,5 +1,6 @@
 import { ErrorCode, type Job } from 'bullmq';
-import { type LedgerOf, ledgerKeys, readClaim, settle } from './ledger.js';
+import { readClaim, settle } from './ledger.js';
+import { type LedgerOf, ledgerKeys } from './ledger-format.js';
 import type { Broker } from './queues.js';
 import { scheduleOf, tickOf } from './repeat.js';
 import { createScript } from './scripts.js';

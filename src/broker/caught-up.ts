@@ -1,5 +1,7 @@
 import type { Emit } from '../jobs/events.js';
-import { type Accounted, type LedgerOf, markAdded } from './ledger.js';
+import type { Accounted } from './account.js';
+import { markAdded } from './ledger.js';
+import type { LedgerOf } from './ledger-format.js';
 import type { Broker, RunOptions } from './queues.js';
 import { caughtUpId } from './repeat.js';
 

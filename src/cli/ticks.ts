@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import type { Command } from 'commander';
-import type { LedgerOf } from '../broker/ledger.js';
+import type { LedgerOf } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import { type TickOutcome, tickOutcomes } from '../broker/tick-entry.js';
 import { briefly } from '../jobs/words.js';

@@ -7,7 +7,8 @@ import {
   readBackfills,
   type Span,
 } from '../broker/backfills.js';
-import { pauseHolds, readCursor, readTicks } from '../broker/ledger.js';
+import { readCursor, readTicks } from '../broker/ledger.js';
+import { pauseHolds } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import { RondoError } from '../errors.js';
 import { isoTime } from '../jobs/words.js';

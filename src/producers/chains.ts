@@ -1,5 +1,5 @@
 import { ErrorCode } from 'bullmq';
-import { type LedgerOf, ledgerKeys, readCursorText, soundLua } from '../broker/ledger.js';
+import { type LedgerOf, ledgerKeys, readCursorText, soundLua } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import { iterationId, repeatOptions } from '../broker/repeat.js';
 import { createScript } from '../broker/scripts.js';

@@ -13,7 +13,8 @@ import {
   readBackfills,
 } from '../broker/backfills.js';
 import { laneOptions, wakeParked } from '../broker/lane.js';
-import { type LedgerOf, ledgerKeys, pauseHolds, readCursor } from '../broker/ledger.js';
+import { readCursor } from '../broker/ledger.js';
+import { type LedgerOf, ledgerKeys, pauseHolds } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import { caughtUpId } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { endLedger, type LedgerOf, readCursor } from '../broker/ledger.js';
+import { endLedger, readCursor } from '../broker/ledger.js';
+import type { LedgerOf } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import { triggeredId } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';

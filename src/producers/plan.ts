@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import type { Cursor, Pause } from '../broker/ledger.js';
+import type { Cursor, Pause } from '../broker/ledger-format.js';
 import { type RunOptions, runOptions, tickOptions } from '../broker/queues.js';
 import type { MisfirePolicy } from '../jobs/misfire.js';
 import type { Registry } from '../jobs/registry.js';

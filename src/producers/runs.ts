@@ -1,7 +1,7 @@
 import type { Job, JobState, JobType } from 'bullmq';
 import { cancelRun } from '../broker/cancel.js';
 import { backfillOf } from '../broker/lane.js';
-import { ledgerKeys } from '../broker/ledger.js';
+import { ledgerKeys } from '../broker/ledger-format.js';
 import { type Broker, runOptions, versionOf } from '../broker/queues.js';
 import { caughtUpId, scheduleOf, tickOf } from '../broker/repeat.js';
 import { codeInStack, RondoError } from '../errors.js';

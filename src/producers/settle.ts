@@ -1,4 +1,5 @@
-import { endLedger, type LedgerOf, markPause, type Pause, readCursor } from '../broker/ledger.js';
+import { endLedger, markPause, readCursor } from '../broker/ledger.js';
+import type { LedgerOf, Pause } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import type { Emit } from '../jobs/events.js';
 import { nextTick, offsetOf } from '../jobs/schedule.js';

@@ -1,12 +1,5 @@
-import {
-  type LedgerOf,
-  ledgerKeys,
-  type Pause,
-  pauseHolds,
-  readCursor,
-  readTicks,
-  type TicksQuery,
-} from '../broker/ledger.js';
+import { readCursor, readTicks, type TicksQuery } from '../broker/ledger.js';
+import { type LedgerOf, ledgerKeys, type Pause, pauseHolds } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import { caughtUpId } from '../broker/repeat.js';
 import { createScript } from '../broker/scripts.js';

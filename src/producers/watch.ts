@@ -1,18 +1,8 @@
 import type { Job } from 'bullmq';
+import { type AccountInput, account } from '../broker/account.js';
 import { addCaughtUp, followUp } from '../broker/caught-up.js';
-import {
-  type AccountInput,
-  account,
-  begin,
-  type Claim,
-  type Cursor,
-  type LedgerOf,
-  ledgerKeys,
-  readClaims,
-  readTicks,
-  settle,
-  settleLeft,
-} from '../broker/ledger.js';
+import { begin, readClaims, readTicks, settle, settleLeft } from '../broker/ledger.js';
+import { type Claim, type Cursor, type LedgerOf, ledgerKeys } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import { iterationId } from '../broker/repeat.js';
 import { isRange, type TickOutcome, type TickRun, unpackEntry } from '../broker/tick-entry.js';

@@ -1,21 +1,11 @@
 import type { Job } from 'bullmq';
+import { type Accounted, type AccountInput, account } from '../broker/account.js';
 import { createBackfillClaims } from '../broker/backfill-claim.js';
 import type { BackfillMark } from '../broker/backfills.js';
 import { followUp, type Template } from '../broker/caught-up.js';
 import { backfillOf } from '../broker/lane.js';
-import {
-  type Accounted,
-  type AccountInput,
-  account,
-  begin,
-  type Cursor,
-  type LedgerOf,
-  noteEnd,
-  pauseHolds,
-  settle,
-  settleLeft,
-  start,
-} from '../broker/ledger.js';
+import { begin, noteEnd, settle, settleLeft, start } from '../broker/ledger.js';
+import { type Cursor, type LedgerOf, pauseHolds } from '../broker/ledger-format.js';
 import type { Broker, RunOptions } from '../broker/queues.js';
 import { carrierOf, tickOf } from '../broker/repeat.js';
 import type { TickOutcome, TickRun } from '../broker/tick-entry.js';

@@ -1,5 +1,6 @@
 import { cancelRun } from '../broker/cancel.js';
-import { type LedgerOf, readClaim } from '../broker/ledger.js';
+import { readClaim } from '../broker/ledger.js';
+import type { LedgerOf } from '../broker/ledger-format.js';
 import type { Broker, RunOptions } from '../broker/queues.js';
 import { scheduleOf } from '../broker/repeat.js';
 import { endTurn, takeTurn, wakeWaiting } from '../broker/turns.js';

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { createBackfillClaims } from '../../src/broker/backfill-claim.js';
 import { type BackfillRecord, readBackfills } from '../../src/broker/backfills.js';
-import { ledgerKeys, readClaims, readTicks } from '../../src/broker/ledger.js';
+import { readClaims, readTicks } from '../../src/broker/ledger.js';
+import { ledgerKeys } from '../../src/broker/ledger-format.js';
 import type { Broker } from '../../src/broker/queues.js';
 import { isRange, type TickEntry } from '../../src/broker/tick-entry.js';
 import { beginBackfill, previewBackfill } from '../../src/producers/backfill.js';

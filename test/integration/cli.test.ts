@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { ledgerKeys } from '../../src/broker/ledger.js';
+import { ledgerKeys } from '../../src/broker/ledger-format.js';
 import { packEntry, type TickEntry } from '../../src/broker/tick-entry.js';
 import { previewStored } from '../../src/producers/preview.js';
 import { updateEntry } from '../../src/producers/store.js';

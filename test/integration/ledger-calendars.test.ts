@@ -1,14 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  type AccountInput,
-  account,
-  begin,
-  type Cursor,
-  ledgerKeys,
-  readCursor,
-  readTicks,
-} from '../../src/broker/ledger.js';
+import { type AccountInput, account } from '../../src/broker/account.js';
+import { begin, readCursor, readTicks } from '../../src/broker/ledger.js';
+import { type Cursor, ledgerKeys } from '../../src/broker/ledger-format.js';
 import type { Broker } from '../../src/broker/queues.js';
 import { iterationId } from '../../src/broker/repeat.js';
 import { isRange, type TickEntry } from '../../src/broker/tick-entry.js';

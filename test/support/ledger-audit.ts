@@ -1,7 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import { type LedgerOf, readClaims, readCursor, readTicks } from '../../src/broker/ledger.js';
+import { readClaims, readCursor, readTicks } from '../../src/broker/ledger.js';
+import type { LedgerOf } from '../../src/broker/ledger-format.js';
 import type { Broker } from '../../src/broker/queues.js';
 import { isRange, type TickEntry, tickOutcomes } from '../../src/broker/tick-entry.js';
 import { type Timing, ticksAfter } from '../../src/jobs/schedule.js';

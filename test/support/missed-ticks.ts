@@ -1,4 +1,5 @@
-import { account, begin } from '../../src/broker/ledger.js';
+import { account } from '../../src/broker/account.js';
+import { begin } from '../../src/broker/ledger.js';
 import { defineJob } from '../../src/jobs/define-job.js';
 import { createRegistry } from '../../src/jobs/registry.js';
 import { wantedOf } from '../../src/producers/plan.js';
