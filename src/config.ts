@@ -4,7 +4,7 @@ import { isIP } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { duration } from './duration.js';
+import { duration, parseDuration } from './duration.js';
 import { type Problem, RondoError } from './errors.js';
 import { nearest, problemsOf } from './problems.js';
 
@@ -25,6 +25,14 @@ export interface Config {
     readonly port: number;
     /** Who may use the API; none where none are configured. */
     readonly keys: readonly ApiKey[];
+    /** Where they were read from, to be read again when it changes; null where the environment holds them. */
+    readonly keysFile: string | null;
+    /** How many requests a key may make; null where nobody counts. */
+    readonly rateLimit: RateLimit | null;
+    /** Whose word about a client's address is taken: so many hops of proxies, or these. Nobody's with `false`. */
+    readonly trustProxy: number | readonly string[] | false;
+    /** The origins whose pages may call the API. */
+    readonly corsOrigins: readonly string[];
   };
   /** Of the jobs that come with Rondo. */
   readonly catalog: { readonly httpRequest: { readonly allow: readonly string[] } };
@@ -47,6 +55,14 @@ export interface ApiKey {
   /** SHA-256 of the secret. */
   readonly digest: Buffer;
   readonly scopes: readonly Scope[];
+  /** Patterns of the job names that it is for, with `*` for any letters; all jobs where there are none. */
+  readonly jobs?: readonly string[];
+}
+
+/** At most so many in each window of so many ms. */
+export interface RateLimit {
+  readonly max: number;
+  readonly perMs: number;
 }
 
 interface RedisNode {
@@ -83,16 +99,15 @@ export type RedisSettings =
  */
 export function loadConfig(env: Record<string, string | undefined> = process.env, { api = false } = {}): Config {
   const given = Object.fromEntries(Object.entries(env).filter(([key, value]) => value && isOurs(key)));
-  const { keys, problem } = givenKeys(given);
-  if (keys) given.RONDO_API_KEYS = keys;
+  const { fromFile, problems: ofFile } = givenKeys(given);
   const read = settings.safeParse(given);
   const unknown = Object.keys(given).filter((key) => !(key in settings.shape));
   const problems = [...(read.error ? problemsOf(read.error, withoutSecrets(given)) : []), ...misspelt(unknown)];
-  if (problem) problems.push(problem);
+  problems.push(...ofFile);
   if (given.NODE_ENV === 'production' && !given.REDIS_URL) {
     problems.push({ where: 'REDIS_URL', expected: 'the address of a Redis, with NODE_ENV=production', got: 'nothing' });
   }
-  if (api && !problem && !keys?.match(/[^\s,]/)) problems.push(...missingKeys(given));
+  if (api && ofFile.length === 0 && fromFile.length === 0) problems.push(...missingKeys(given));
   if (!read.data || problems.length > 0) throw new RondoError('config-invalid', '', { problems });
   const { data } = read;
   const jobsModule = data.RONDO_JOBS ? resolve(data.RONDO_JOBS) : null;
@@ -105,7 +120,7 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
     release: data.RONDO_RELEASE ?? owner.version,
     logLevel: data.LOG_LEVEL,
     shutdownGrace: data.SHUTDOWN_GRACE,
-    http: { host: data.HOST, port: data.PORT, keys: data.RONDO_API_KEYS },
+    http: httpOf(data, fromFile),
     catalog: { httpRequest: { allow: data.HTTP_REQUEST_ALLOW } },
     switches: { disabled: data.RONDO_DISABLED_JOBS, concurrency: data.RONDO_CONCURRENCY },
     warnings: [
@@ -114,6 +129,19 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
         ? []
         : ['no package.json above RONDO_JOBS names the app: set RONDO_APP where several share a Redis']),
     ],
+  };
+}
+
+function httpOf(data: z.output<typeof settings>, fromFile: readonly ApiKey[]): Config['http'] {
+  const { HOST: host, PORT: port, RONDO_API_KEYS_FILE: keysFile = null } = data;
+  return {
+    host,
+    port,
+    keys: keysFile === null ? data.RONDO_API_KEYS : fromFile,
+    keysFile,
+    rateLimit: data.RONDO_RATE_LIMIT,
+    trustProxy: data.RONDO_TRUST_PROXY,
+    corsOrigins: data.RONDO_CORS_ORIGINS,
   };
 }
 
@@ -154,6 +182,13 @@ const settings = z.object({
     ),
   RONDO_API_KEYS: z.string().default('').transform(readApiKeys),
   RONDO_API_KEYS_FILE: z.string().optional(),
+  RONDO_RATE_LIMIT: z.string().default('').transform(readRateLimit),
+  RONDO_TRUST_PROXY: z.string().default('').transform(readTrustProxy),
+  RONDO_CORS_ORIGINS: z
+    .string()
+    .default('')
+    .transform(commaSeparated)
+    .pipe(z.array(z.string().refine(isOrigin, { error: 'an origin such as https://app.example.com, without a path' }))),
 });
 
 function commaSeparated(text: string): string[] {
@@ -217,8 +252,13 @@ function readCluster(text: string): RedisSettings | null {
 }
 
 function isHostOrNetwork(entry: string): boolean {
+  return isNetwork(entry) || /^[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?$/.test(entry);
+}
+
+/** An address, or a range of them. */
+function isNetwork(entry: string): boolean {
   const [address = '', bits, ...rest] = entry.split('/');
-  if (bits === undefined) return isIP(entry) > 0 || /^[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?$/.test(entry);
+  if (bits === undefined) return isIP(entry) > 0;
   return rest.length === 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= ({ 4: 32, 6: 128 }[isIP(address)] ?? -1);
 }
 
@@ -227,43 +267,136 @@ const shortestSecret = 16;
 
 function readApiKeys(text: string, context: z.RefinementCtx): ApiKey[] {
   const entries = text.split(',').filter((entry) => entry.trim() !== '');
+  // Never the entry itself: whichever part is wrong, a secret is near.
+  const refuse = (index: number, message: string) => context.addIssue({ code: 'custom', path: [index], message });
+  return readKeys(entries, inEnvironment, refuse);
+}
+
+/** How a key stands in a setting: what its second part is. */
+interface KeyFormat {
+  readonly shape: string;
+  /** What is wrong with the second part, or null. */
+  faultOf(part: string): string | null;
+  digestOf(part: string): Buffer;
+}
+
+const inEnvironment: KeyFormat = {
+  shape: 'name:secret:scope|scope, or name:secret:scope|scope:pattern|pattern',
+  faultOf(secret) {
+    if (!/^[A-Za-z0-9_-]+$/.test(secret)) return "a secret in base64url's letters";
+    return secret.length < shortestSecret ? `a secret of at least ${shortestSecret} characters` : null;
+  },
+  digestOf: (secret) => createHash('sha256').update(secret).digest(),
+};
+
+const inFile: KeyFormat = {
+  shape: 'name:sha256:scope|scope, or name:sha256:scope|scope:pattern|pattern',
+  faultOf(hash) {
+    if (/^[0-9a-f]{64}$/i.test(hash)) return null;
+    return 'the SHA-256 of the secret in 64 hex digits, never the secret: `rondo keys new` makes both';
+  },
+  digestOf: (hash) => Buffer.from(hash, 'hex'),
+};
+
+function readKeys(entries: readonly string[], format: KeyFormat, refuse: (index: number, why: string) => void) {
   const names = new Set<string>();
-  const secrets = new Set<string>();
-  return entries.flatMap((entry, index) => {
-    const [name = '', secret = '', given = '', ...rest] = entry.trim().split(':');
-    // Never the entry itself: whichever part is wrong, a secret is near.
-    const refuse = (expected: string) => context.addIssue({ code: 'custom', path: [index], message: expected });
-    const asked = given.split('|').filter((scope): scope is Scope => scopes.some((known) => known === scope));
-    if (rest.length > 0 || !secret || !given) refuse('name:secret:scope|scope');
-    else if (!/^[a-z0-9][a-z0-9-]{0,63}$/.test(name)) refuse('a name of small letters, digits and hyphens');
-    else if (names.has(name)) refuse('a name of its own');
-    else if (!/^[A-Za-z0-9_-]+$/.test(secret)) refuse("a secret in base64url's letters");
-    else if (asked.length !== given.split('|').length) refuse(`scopes among ${scopes.join(', ')}`);
-    else if (secret.length < shortestSecret) refuse(`a secret of at least ${shortestSecret} characters`);
-    else if (secrets.has(secret)) refuse('a secret of its own');
+  const digests = new Set<string>();
+  return entries.map((entry, index): ApiKey => {
+    const [name = '', part = '', given = '', patterns, ...rest] = entry.trim().split(':');
+    const scopesAsked = given.split('|');
+    const asked = scopesAsked.filter((scope): scope is Scope => scopes.some((known) => known === scope));
+    const jobs = patterns?.split('|');
+    const digest = format.digestOf(part);
+    const faultOfPart = () =>
+      format.faultOf(part) ?? (digests.has(digest.toString('hex')) ? 'a secret of its own' : null);
+    if (rest.length > 0 || !part || !given) refuse(index, format.shape);
+    else if (!/^[a-z0-9][a-z0-9-]{0,63}$/.test(name)) refuse(index, 'a name of small letters, digits and hyphens');
+    else if (names.has(name)) refuse(index, 'a name of its own');
+    else if (asked.length !== scopesAsked.length) refuse(index, `scopes among ${scopes.join(', ')}`);
+    else if (jobs && !jobs.every(isJobPattern)) refuse(index, jobPatternExpected);
+    else if (faultOfPart()) refuse(index, String(faultOfPart()));
     names.add(name);
-    secrets.add(secret);
-    return { name, digest: createHash('sha256').update(secret).digest(), scopes: asked };
+    digests.add(digest.toString('hex'));
+    return { name, digest, scopes: asked, ...(jobs && { jobs }) };
   });
 }
 
-/** The keys from the environment, or from a file, as secrets come into containers: a line each, or with commas. */
-function givenKeys({ RONDO_API_KEYS: keys, RONDO_API_KEYS_FILE: file }: Record<string, string | undefined>): {
-  keys?: string | undefined;
-  problem?: Problem;
-} {
-  if (!file) return { keys };
-  const problem = (expected: string, got: string) => ({ problem: { where: 'RONDO_API_KEYS_FILE', expected, got } });
-  if (keys) return problem('either RONDO_API_KEYS or a file of them', 'both');
+export const jobPatternExpected = 'patterns of job names, such as mail-*|report: small letters, digits, hyphens and *';
+
+export function isJobPattern(pattern: string): boolean {
+  return /^[a-z0-9*-]{1,64}$/.test(pattern);
+}
+
+/**
+ * Reads a file of keys: a line each, the secret as its SHA-256; what begins with `#` is for people.
+ *
+ * @throws RondoError `config-invalid` with all lines that are wrong, none of them shown
+ */
+export function readKeysFile(file: string): ApiKey[] {
+  const refuse = (problems: readonly Problem[]) => new RondoError('config-invalid', '', { problems });
+  let text: string;
   try {
-    return { keys: readFileSync(file, 'utf8').replaceAll(/[\r\n]+/g, ',') };
+    text = readFileSync(file, 'utf8');
   } catch (error) {
-    return problem('a file that can be read', String((error as { code?: string }).code));
+    const got = String((error as { code?: string }).code);
+    throw refuse([{ where: 'RONDO_API_KEYS_FILE', expected: 'a file that can be read', got }]);
   }
+  const lines = text.split(/\r?\n/).map((line, index) => ({ line: line.trim(), number: index + 1 }));
+  const given = lines.filter(({ line }) => line !== '' && !line.startsWith('#'));
+  const problems: Problem[] = [];
+  const entries = given.map(({ line }) => line);
+  const keys = readKeys(entries, inFile, (index, expected) => {
+    const where = `RONDO_API_KEYS_FILE line ${given[index]?.number}`;
+    problems.push({ where, expected, got: '(not shown)' });
+  });
+  if (problems.length > 0) throw refuse(problems);
+  return keys;
+}
+
+function givenKeys({ RONDO_API_KEYS: keys, RONDO_API_KEYS_FILE: file }: Record<string, string | undefined>): {
+  readonly fromFile: readonly ApiKey[];
+  readonly problems: readonly Problem[];
+} {
+  if (!file) return { fromFile: [], problems: [] };
+  const expected = 'either RONDO_API_KEYS or a file of them';
+  if (keys) return { fromFile: [], problems: [{ where: 'RONDO_API_KEYS_FILE', expected, got: 'both' }] };
+  try {
+    return { fromFile: readKeysFile(file), problems: [] };
+  } catch (error) {
+    if (!(error instanceof RondoError)) throw error;
+    return { fromFile: [], problems: error.problems };
+  }
+}
+
+function readRateLimit(text: string, context: z.RefinementCtx): RateLimit | null {
+  if (text === '') return null;
+  const [, max = '', per = ''] = /^(\d{1,9})\/(\w+)$/.exec(text) ?? [];
+  const perMs = parseDuration(per) ?? 0;
+  if (Number(max) >= 1 && perMs >= 1_000 && perMs <= 86_400_000) return { max: Number(max), perMs };
+  context.addIssue({ code: 'custom', message: 'requests per time, such as 1000/1m: at least 1, in 1s to 24h' });
+  return z.NEVER;
+}
+
+const wholeRanges = ['loopback', 'linklocal', 'uniquelocal'];
+
+function readTrustProxy(text: string, context: z.RefinementCtx): number | string[] | false {
+  if (text === '' || text === '0') return false;
+  if (/^\d$/.test(text)) return Number(text);
+  const given = commaSeparated(text.toLowerCase());
+  const known = (entry: string) => wholeRanges.includes(entry) || (/^[\d.:a-f/]+$/.test(entry) && isNetwork(entry));
+  if (given.length > 0 && given.every(known)) return given;
+  const message = `how many proxies stand before it (1 to 9), or their addresses: 10.0.0.0/8,::1,${wholeRanges.join(',')}`;
+  context.addIssue({ code: 'custom', message });
+  return z.NEVER;
+}
+
+function isOrigin(text: string): boolean {
+  return /^https?:\/\/[^*]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text;
 }
 
 /** Without a key, only this machine is let in, and not in production. */
 function missingKeys(given: Record<string, string | undefined>): Problem[] {
+  if (/[^\s,]/.test(given.RONDO_API_KEYS ?? '')) return [];
   const reason =
     given.NODE_ENV === 'production'
       ? 'NODE_ENV=production'

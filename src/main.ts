@@ -4,9 +4,10 @@ import type { Profile, ReachableRedis } from './broker/connection.js';
 import { startEmbedded } from './broker/embedded.js';
 import { type Broker, openBroker } from './broker/queues.js';
 import { createPresence } from './broker/releases.js';
-import type { ApiKey, Config, RedisSettings } from './config.js';
+import { type ApiKey, type Config, type RedisSettings, readKeysFile } from './config.js';
 import { formatDuration } from './duration.js';
 import { RondoError } from './errors.js';
+import { createKeysFile } from './http/keys-file.js';
 import { createApiServer } from './http/server.js';
 import type { Emit, RondoEvent } from './jobs/events.js';
 import { loadRegistry } from './jobs/load.js';
@@ -97,11 +98,14 @@ async function startProducer(shared: Shared): Promise<Watched> {
 
 async function startApi(shared: Shared): Promise<Watched> {
   const { config, registry, parts, logger, emit } = shared;
-  const { host, port, keys: known } = config.http;
+  const { host, port, keys: known, keysFile: file } = config.http;
   const oneTime = known.length === 0 ? oneTimeKey() : null;
-  const keys = oneTime ? [oneTime.key] : known;
+  const given = oneTime ? [oneTime.key] : known;
+  const keysFile = file && !oneTime ? createKeysFile({ file, keys: given, read: readKeysFile, emit }) : null;
+  if (keysFile) await parts.start(keysFile);
+  const keys = keysFile ? keysFile.keys : () => given;
   const broker = await open(shared, 'fail-fast');
-  const api = createApiServer({ broker, registry, keys, emit, now: Date.now, host, port });
+  const api = createApiServer({ broker, registry, keys, settings: config.http, emit, now: Date.now, host, port });
   await parts.start(api);
   logger.info(`the board is at ${api.address()}/board`);
   if (oneTime) logger.info(`sign in with this key, good until the process ends: ${oneTime.secret}`);

@@ -10,24 +10,30 @@ type Issue = z.core.$ZodIssue;
  *
  * @param at what the path hangs from: `payload` or, ending with a space, a name before it
  * @param known the keys that are understood at a place, to suggest from
+ * @param got what is told of what came at a place, where that is not its value; nothing is known of an unknown key's
  */
 export function problemsOf(
   error: z.core.$ZodError,
   input: unknown,
-  options: { at?: string; known?: (path: readonly PropertyKey[]) => readonly string[] } = {},
+  options: {
+    at?: string;
+    known?: (path: readonly PropertyKey[]) => readonly string[];
+    got?: (path: readonly PropertyKey[], isUnknown: boolean) => string | null;
+  } = {},
 ): Problem[] {
-  const { at = '', known = () => [] } = options;
+  const { at = '', known = () => [], got = () => null } = options;
   const whereOf = (path: readonly PropertyKey[]) => at + pathOf(path, at === '' || at.endsWith(' ')) || 'value';
-  const gotAt = (path: readonly PropertyKey[]) => show(valueAt(input, path));
+  const gotAt = (path: readonly PropertyKey[], isUnknown: boolean) =>
+    got(path, isUnknown) ?? show(valueAt(input, path));
   return error.issues.flatMap((issue) => {
     if (issue.code !== 'unrecognized_keys') {
-      return [{ where: whereOf(issue.path), expected: expectationOf(issue), got: gotAt(issue.path) }];
+      return [{ where: whereOf(issue.path), expected: expectationOf(issue), got: gotAt(issue.path, false) }];
     }
     return issue.keys.map((key) => {
       const near = nearest(key, known(issue.path));
       const path = [...issue.path, key];
       const expected = near ? `no such option (did you mean "${near}"?)` : 'no such option';
-      return { where: whereOf(path), expected, got: gotAt(path) };
+      return { where: whereOf(path), expected, got: gotAt(path, true) };
     });
   });
 }

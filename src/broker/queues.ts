@@ -34,6 +34,12 @@ export interface Keys {
   /** Hash: schedules with a backfill that somebody has to look after, each to its job. */
   readonly backfills: string;
   readonly storeVersion: string;
+  /** Begins the counters of requests and of failed sign-ins, which expire. */
+  readonly limits: string;
+  /** Streams of what was changed, and of sign-ins that failed. */
+  readonly audit: { readonly changes: string; readonly refusals: string };
+  /** What the sessions of browsers are signed with, beside their key. */
+  readonly sessionSecret: string;
 }
 
 /** Raised when the layout of our own keys changes in a way that an older program would misread. */
@@ -107,6 +113,8 @@ async function claimStore({ client, keys }: Broker): Promise<void> {
 export interface RunOptions extends JobsOptions {
   /** The version of its payload; 1 is left out. */
   readonly version?: number;
+  /** Paths of its payload that nobody but the handler is shown: whoever reads the run knows, without its job's code. */
+  readonly secret?: readonly string[];
   /** It is not started later than this after it was due. */
   readonly expiresIn?: number;
   /** The same for a tick. */
@@ -119,6 +127,7 @@ export interface RunOptions extends JobsOptions {
 export function runOptions(job: JobDefinition): RunOptions {
   return {
     ...(job.version > 1 && { version: job.version }),
+    ...(job.secret.length > 0 && { secret: job.secret }),
     attempts: job.retry.attempts,
     backoff: { type: 'rondo' },
     ...(job.priority !== null && { priority: job.priority }),
@@ -141,6 +150,12 @@ export function versionOf({ opts }: { readonly opts: JobsOptions }): number {
   return (opts as RunOptions).version ?? 1;
 }
 
+/** The paths of the payload that a run says are secret. */
+export function secretOf({ opts }: { readonly opts: JobsOptions }): readonly string[] {
+  const { secret } = opts as RunOptions;
+  return Array.isArray(secret) ? secret.filter((path) => typeof path === 'string') : [];
+}
+
 /**
  * What is written on a run beside its attempts: how often it was lost with its worker, which BullMQ never forgets, and
  * that somebody wanted it cancelled. Forgotten when it has ended, so that a retry, on the board perhaps, begins anew.
@@ -159,6 +174,9 @@ function keysUnder(prefix: string): Keys {
     jobs: `${whole}:jobs`,
     backfills: `${whole}:backfills`,
     storeVersion: `${whole}:version`,
+    limits: `${whole}:limits:`,
+    audit: { changes: `${whole}:audit`, refusals: `${whole}:audit:refusals` },
+    sessionSecret: `${whole}:session-secret`,
   };
 }
 

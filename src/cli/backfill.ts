@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { BackfillRecord } from '../broker/backfills.js';
 import type { Broker } from '../broker/queues.js';
 import { RondoError } from '../errors.js';
+import { isoTime } from '../jobs/words.js';
 import { untilSignal } from '../lifecycle.js';
 import { beginBackfill, previewBackfill, storedOr } from '../producers/backfill.js';
 import type { LeftOut } from '../producers/backfill-plan.js';
@@ -23,6 +24,7 @@ import {
   resumeBackfill,
   stopBackfill,
 } from '../producers/feed.js';
+import { audited, type Operator } from './audit.js';
 import { print, table } from './output.js';
 import { withRedis } from './session.js';
 import { moment } from './values.js';
@@ -56,11 +58,11 @@ export function addBackfillCommand(schedules: Command): void {
     .option('--cancel', 'none of its runs begins from now on; what waits is removed, what runs goes on')
     .option('--status', 'the backfills of the schedule, and how far they are')
     .option('--json', 'print JSON')
-    .action((id: string, flags: Flags) => withRedis(({ broker }) => workOf(flags)(broker, id, flags)));
+    .action((id: string, flags: Flags) => withRedis((session) => workOf(flags)(session, id, flags)));
 }
 
 /** Either a range, or one of the words that do without. */
-function workOf(flags: Flags): (broker: Broker, id: string, flags: Flags) => Promise<void> {
+function workOf(flags: Flags): (session: Operator, id: string, flags: Flags) => Promise<void> {
   const words = (['resume', 'cancel', 'status'] as const).filter((name) => flags[name]);
   const [word, another] = words;
   if (another) throw new RondoError('usage-wrong', `--${word} and --${another} exclude each other`);
@@ -73,15 +75,20 @@ function workOf(flags: Flags): (broker: Broker, id: string, flags: Flags) => Pro
   return { resume, cancel, status }[word];
 }
 
-async function preview(broker: Broker, id: string, flags: Flags): Promise<void> {
+async function preview({ broker }: Operator, id: string, flags: Flags): Promise<void> {
   const plan = planView(await previewBackfill(broker, id, { ...rangeOf(flags), now: Date.now() }));
   print({ schedule: id, dryRun: true, ...plan }, flags, () => planInWords(id, plan, 'would run'));
 }
 
-async function start(broker: Broker, id: string, flags: Flags): Promise<void> {
+async function start(session: Operator, id: string, flags: Flags): Promise<void> {
+  const { broker } = session;
   const { by = whoAmI(), yes = false } = flags;
   const input = { ...rangeOf(flags), by, now: Date.now(), confirmed: yes };
-  const { backfill, resumed, plan } = await beginBackfill(broker, id, input).catch(hintYes);
+  const asked = { from: isoTime(input.from), to: isoTime(input.to), onlyMissed: input.onlyMissed, by };
+  const noted = { action: 'schedules backfill', subject: { kind: 'schedule', id }, request: asked } as const;
+  const { backfill, resumed, plan } = await audited(session, noted, () =>
+    beginBackfill(broker, id, input).catch(hintYes),
+  );
   if (!backfill) {
     const view = planView(plan);
     print({ schedule: id, backfill: null, ...view }, flags, () => planInWords(id, view, 'runs'));
@@ -92,10 +99,12 @@ async function start(broker: Broker, id: string, flags: Flags): Promise<void> {
   await feed(broker, backfill, flags);
 }
 
-async function resume(broker: Broker, id: string, flags: Flags): Promise<void> {
+async function resume(session: Operator, id: string, flags: Flags): Promise<void> {
+  const { broker } = session;
   const found = await findStopped(broker, id);
   if (!found) throw new RondoError('backfill-unknown', `none of ${id} is stopped`);
-  await resumeBackfill(broker, found);
+  const noted = { action: 'schedules backfill --resume', subject: { kind: 'schedule', id } } as const;
+  await audited(session, noted, () => resumeBackfill(broker, found));
   await feed(broker, found, flags);
 }
 
@@ -122,8 +131,10 @@ async function feed(broker: Broker, backfill: BackfillRecord, flags: Flags): Pro
   if (record.state === 'stopped') process.exitCode = 1;
 }
 
-async function cancel(broker: Broker, id: string, flags: Flags): Promise<void> {
-  const cancelled = await cancelBackfills(broker, id);
+async function cancel(session: Operator, id: string, flags: Flags): Promise<void> {
+  const { broker } = session;
+  const noted = { action: 'schedules backfill --cancel', subject: { kind: 'schedule', id } } as const;
+  const cancelled = await audited(session, noted, () => cancelBackfills(broker, id));
   const done: (BackfillView & { removed: number | null })[] = [];
   for (const record of cancelled) done.push({ ...backfillView(record), removed: await removeWaiting(broker, record) });
   print(done, flags, () =>
@@ -136,7 +147,7 @@ async function cancel(broker: Broker, id: string, flags: Flags): Promise<void> {
   );
 }
 
-async function status(broker: Broker, id: string, flags: Flags): Promise<void> {
+async function status({ broker }: Operator, id: string, flags: Flags): Promise<void> {
   const found = await listBackfills(broker, id);
   const headings = ['backfill', 'state', 'from', 'to', 'ticks', 'added', 'begun', 'by', 'asked at'];
   const rows = found.map((it) => [

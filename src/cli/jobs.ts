@@ -3,6 +3,7 @@ import { formatDuration } from '../duration.js';
 import { RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
 import { detailsOf, payloadSchemaOf, summaryOf } from '../jobs/describe.js';
+import { redactPayload } from '../jobs/secrets.js';
 import { inWords } from '../jobs/words.js';
 import { enqueue } from '../producers/runs.js';
 import { facts, print, table } from './output.js';
@@ -99,6 +100,7 @@ function page(job: JobDefinition): string {
     crashes: `set aside after ${job.maxCrashes}`,
     'at most': job.maxWaiting && `${job.maxWaiting.toLocaleString('en')} waiting`,
     version: job.version > 1 ? job.version : null,
+    secret: job.secret.join(', '),
     keeps: `completed runs ${kept(retention.completed)}, failed ones ${kept(retention.failed)}`,
     payload: JSON.stringify(payloadSchemaOf(job)),
   });
@@ -106,7 +108,7 @@ function page(job: JobDefinition): string {
     id,
     enabled ? 'on' : 'off',
     inWords(timing),
-    JSON.stringify(payload),
+    JSON.stringify(redactPayload(job.secret, payload)),
   ]);
   return `${head}\n\n${table(['schedule', 'is', 'runs', 'payload'], rows, 'It has no schedules.')}`;
 }

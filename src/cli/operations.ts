@@ -13,6 +13,7 @@ import {
 } from '../producers/operations.js';
 import type { Stored } from '../producers/plan.js';
 import { readStore } from '../producers/store.js';
+import { audited } from './audit.js';
 import { print } from './output.js';
 import { withRedis } from './session.js';
 import { futureMoment } from './values.js';
@@ -33,9 +34,10 @@ export function addOperationCommands(schedules: Command): void {
   pauseOptions(schedules.command('pause').argument('<id>'))
     .description('stop its ticks, those included that wait; what runs goes on')
     .action((id: string, flags: PauseFlags) =>
-      withRedis(async ({ broker }) => {
+      withRedis(async (session) => {
         const pause = pauseOf(flags);
-        await pauseSchedule(broker, id, pause);
+        const noted = { action: 'schedules pause', subject: schedule(id) };
+        await audited(session, noted, () => pauseSchedule(session.broker, id, pause));
         print(paused({ id }, pause), flags, () => `${id} is paused${endOf(pause)}`);
       }),
     );
@@ -46,8 +48,9 @@ export function addOperationCommands(schedules: Command): void {
     .description('let its ticks go on, from now')
     .option('--json', 'print JSON')
     .action((id: string, flags: Flags) =>
-      withRedis(async ({ broker }) => {
-        const resumed = await resumeSchedule(broker, id, Date.now(), () => {});
+      withRedis(async (session) => {
+        const noted = { action: 'schedules resume', subject: schedule(id) };
+        const resumed = await audited(session, noted, () => resumeSchedule(session.broker, id, Date.now(), () => {}));
         print({ id, resumed }, flags, () => (resumed ? `${id} goes on` : `${id} was not paused`));
       }),
     );
@@ -59,8 +62,10 @@ export function addOperationCommands(schedules: Command): void {
     .option('--force', 'even while another run executes, whatever the schedule says of overlap')
     .option('--json', 'print JSON')
     .action((id: string, flags: Flags & { force?: boolean }) =>
-      withRedis(async ({ broker }) => {
-        const { job, run } = await triggerSchedule(broker, id, flags);
+      withRedis(async (session) => {
+        const { force = false } = flags;
+        const noted = { action: 'schedules trigger', subject: schedule(id), request: { force } };
+        const { job, run } = await audited(session, noted, () => triggerSchedule(session.broker, id, { force }));
         print({ schedule: id, job, run }, flags, () => `${job} ${run} is enqueued`);
       }),
     );
@@ -71,9 +76,12 @@ export function addOperationCommands(schedules: Command): void {
     .description('remove one that no code declares; what was due still runs, and its ticks can be read for a month')
     .option('--json', 'print JSON')
     .action((id: string, flags: Flags) =>
-      withRedis(async ({ broker }) => {
+      withRedis(async (session) => {
         const events: RondoEvent[] = [];
-        await removeSchedule(broker, id, Date.now(), (event) => events.push(event));
+        const noted = { action: 'schedules remove', subject: schedule(id) };
+        await audited(session, noted, () =>
+          removeSchedule(session.broker, id, Date.now(), (event) => events.push(event)),
+        );
         const due = events.flatMap((event) => (event.type === 'ticks.caught-up' ? event.ticks : []));
         print({ id, removed: true, stillRuns: due.map(isoTime) }, flags, () =>
           due.length > 0 ? `${id} is removed; still to run: ${due.map(isoTime).join(', ')}` : `${id} is removed`,
@@ -88,13 +96,18 @@ export function addOperationsOnAll(program: Command): void {
     .description('stop the ticks of all schedules')
     .action((flags: PauseFlags & { all?: boolean }) => {
       wantAll(flags, 'pause');
-      return withRedis(async ({ broker }) => {
+      return withRedis(async (session) => {
+        const { broker } = session;
         const pause = pauseOf(flags);
-        const done = await onAll(broker, async (stored) => {
-          if (outlasts(stored.pause, pause)) return false;
-          await pauseSchedule(broker, stored.id, pause);
-          return true;
-        });
+        const { by, note, until } = pause;
+        const noted = { action: 'pause --all', request: { by, note, until: isoOr(until) } };
+        const done = await audited(session, noted, () =>
+          onAll(broker, async (stored) => {
+            if (outlasts(stored.pause, pause)) return false;
+            await pauseSchedule(broker, stored.id, pause);
+            return true;
+          }),
+        );
         print(paused(done, pause), flags, () => {
           const before = done.left > 0 ? `; paused for as long already: ${done.left}` : '';
           return `${done.changed} of ${done.total} schedules are paused${endOf(pause)}${before}`;
@@ -109,12 +122,17 @@ export function addOperationsOnAll(program: Command): void {
     .option('--json', 'print JSON')
     .action((flags: Flags & { all?: boolean }) => {
       wantAll(flags, 'resume');
-      return withRedis(async ({ broker }) => {
-        const done = await onAll(broker, ({ id }) => resumeSchedule(broker, id, Date.now(), () => {}));
+      return withRedis(async (session) => {
+        const { broker } = session;
+        const done = await audited(session, { action: 'resume --all' }, () =>
+          onAll(broker, ({ id }) => resumeSchedule(broker, id, Date.now(), () => {})),
+        );
         print(done, flags, () => `${done.changed} of ${done.total} schedules go on; ${done.left} were not paused`);
       });
     });
 }
+
+const schedule = (id: string) => ({ kind: 'schedule', id }) as const;
 
 function pauseOptions(command: Command): Command {
   return command

@@ -4,6 +4,7 @@ import { type Change, type Plan, wantedOf } from '../producers/plan.js';
 import { planNow, reconcile } from '../producers/schedules.js';
 import { warningsNow } from '../producers/warn.js';
 import type { Warning } from '../producers/warnings.js';
+import { audited } from './audit.js';
 import { print, table } from './output.js';
 import { type Session, withRedis } from './session.js';
 
@@ -33,7 +34,9 @@ export function addPlanCommands(schedules: Command): void {
     .option('--json', 'print JSON')
     .action((flags: Flags & { yes?: boolean }) =>
       withRedis(async (session) => {
-        const done = await reconcile(session.broker, { ...inputOf(session), removeMany: flags.yes }, () => {});
+        const done = await audited(session, { action: 'schedules apply', request: { yes: flags.yes === true } }, () =>
+          reconcile(session.broker, { ...inputOf(session), removeMany: flags.yes }, () => {}),
+        );
         const failed = done.failed.map(({ id, error }) => ({ id, error: String(error) }));
         print({ ...jsonOf(done), failed }, flags, () => planText(done));
         if (!flags.json)

@@ -58,10 +58,13 @@ async function createProgram(argv: readonly string[]): Promise<Command> {
     import('./schedules.js'),
     import('./operations.js'),
   ]);
+  const [{ addKeyCommands }, { addAuditCommand }] = await Promise.all([import('./keys.js'), import('./audit.js')]);
   addJobCommands(program.command('jobs').description('what can run'));
   addRunCommands(program.command('runs').description('what runs, ran, or waits'));
   addScheduleCommands(program.command('schedules').description('when jobs run'));
   addOperationsOnAll(program);
+  addKeyCommands(program.command('keys').description('who may use the API'));
+  addAuditCommand(program);
   return program;
 }
 
@@ -78,6 +81,7 @@ function explain(error: unknown): number {
     console.error(`rondo: ${error.message} [${error.code}]`);
     return error.code === 'usage-wrong' ? 2 : 1;
   }
-  console.error('rondo:', error);
+  // Not the error itself: one of ioredis has fields with the command that met it, payload included.
+  console.error('rondo:', error instanceof Error ? error.stack : error);
   return 1;
 }

@@ -6,6 +6,7 @@ import { misfires } from '../jobs/misfire.js';
 import { overlaps } from '../jobs/overlap.js';
 import { viewSchedule } from '../producers/browse.js';
 import { type PutOfMany, putSchedule, putSchedules } from '../producers/put.js';
+import { audited } from './audit.js';
 import { progress } from './operations.js';
 import { print, table } from './output.js';
 import { type Session, withRedis } from './session.js';
@@ -88,15 +89,23 @@ export function addPutCommand(schedules: Command): void {
 
 type Connected = Session & { readonly broker: Broker };
 
-async function putOne({ broker, registry }: Connected, id: string, fields: object, by: string, flags: Flags) {
-  const { result } = await putSchedule(broker, registry, id, fields, { by, now: Date.now() }, () => {});
+async function putOne(session: Connected, id: string, fields: object, by: string, flags: Flags) {
+  const { broker, registry } = session;
+  const noted = { action: 'schedules put', subject: { kind: 'schedule', id }, request: { by } } as const;
+  const { result } = await audited(session, noted, () =>
+    putSchedule(broker, registry, id, fields, { by, now: Date.now() }, () => {}),
+  );
   const view = await viewSchedule(broker, id, Date.now());
   print({ result, schedule: view }, flags, () => `${id} is ${result}: ${view.words}, next ${view.next ?? 'never'}`);
 }
 
-async function putMany({ broker, registry }: Connected, list: readonly unknown[], by: string, flags: Flags) {
+async function putMany(session: Connected, list: readonly unknown[], by: string, flags: Flags) {
+  const { broker, registry } = session;
   const onProgress = (done: number) => progress(done, list.length);
-  const done = await putSchedules(broker, registry, list, { by, now: Date.now, onProgress }, () => {});
+  const noted = { action: 'schedules put --file', request: { by, schedules: list.length } };
+  const done = await audited(session, noted, () =>
+    putSchedules(broker, registry, list, { by, now: Date.now, onProgress }, () => {}),
+  );
   const failed = done.flatMap((it) => (it.result === 'failed' ? [{ id: it.id, error: reasonOf(it.error) }] : []));
   const counts = countsOf(done);
   print({ ...counts, failures: failed }, flags, () => {

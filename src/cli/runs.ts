@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { retryRun } from '../producers/redrive.js';
 import { cancel, findRun, listRuns, type RunState, type RunView, runStates } from '../producers/runs.js';
+import { audited } from './audit.js';
 import { facts, print, table } from './output.js';
 import { withRedis } from './session.js';
 import { oneOf, wholeNumber } from './values.js';
@@ -49,9 +50,11 @@ export function addRunCommands(runs: Command): void {
     .option('--by <name>', 'who cancels it, in place of this user of this machine')
     .option('--json', 'print JSON')
     .action((job: string, id: string, flags: { by?: string; json?: boolean }) =>
-      withRedis(async ({ broker, registry }) => {
-        const { name } = registry.get(job);
-        const done = await cancel(broker, name, id, flags.by ?? whoAmI());
+      withRedis(async (session) => {
+        const { name } = session.registry.get(job);
+        const by = flags.by ?? whoAmI();
+        const noted = { action: 'runs cancel', subject: { kind: 'run', job: name, id }, request: { by } } as const;
+        const done = await audited(session, noted, () => cancel(session.broker, name, id, by));
         print({ job: name, id, cancelled: done }, flags, () =>
           done === 'removed' ? `${name} ${id} is removed` : `${name} ${id} is told to end`,
         );
@@ -69,8 +72,10 @@ function addRetry(runs: Command): void {
     .description('let a run that failed begin anew: its attempts and crashes count from nothing')
     .option('--json', 'print JSON')
     .action((job: string, id: string, flags: { json?: boolean }) =>
-      withRedis(async ({ broker, registry }) => {
-        await retryRun(broker, registry.get(job), id);
+      withRedis(async (session) => {
+        const definition = session.registry.get(job);
+        const noted = { action: 'runs retry', subject: { kind: 'run', job, id } } as const;
+        await audited(session, noted, () => retryRun(session.broker, definition, id));
         print({ job, id }, flags, () => `${job} ${id} waits again`);
       }),
     );

@@ -1,13 +1,18 @@
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
 import helmet from 'helmet';
 import type { Broker } from '../broker/queues.js';
-import type { ApiKey } from '../config.js';
+import type { ApiKey, Config } from '../config.js';
 import { RondoError } from '../errors.js';
 import type { Emit } from '../jobs/events.js';
 import type { Registry } from '../jobs/registry.js';
+import { auditChanges, auditSignIn } from './audit.js';
 import { boardRoutes } from './board.js';
+import { cors } from './cors.js';
 import { identify, principalIn, requireKey } from './guard.js';
 import { problemHandler } from './problem.js';
+import { limitKeys } from './rate-limit.js';
+import { restrictToJobs } from './restrict.js';
+import { auditRoutes } from './routes/audit.js';
 import { backfillRoutes } from './routes/backfills.js';
 import { healthRoutes } from './routes/health.js';
 import { jobRoutes } from './routes/jobs.js';
@@ -16,37 +21,51 @@ import { runRoutes } from './routes/runs.js';
 import { scheduleRoutes } from './routes/schedules.js';
 import { signInRoutes } from './routes/sign-in.js';
 import { createSessions } from './session.js';
+import { createSignIns } from './sign-ins.js';
 
 export interface AppInput {
   readonly broker: Broker;
   readonly registry: Registry;
-  readonly keys: readonly ApiKey[];
+  /** Who may ask, at this moment. */
+  readonly keys: () => readonly ApiKey[];
+  /** What sessions are signed with beside their key. */
+  readonly sessionSecret: () => string;
+  readonly settings: Pick<Config['http'], 'rateLimit' | 'trustProxy' | 'corsOrigins'>;
   readonly emit: Emit;
   readonly now: () => number;
 }
 
 /** Everything that is served: the API, Bull Board, and what probes ask. */
-export function createApp({ broker, registry, keys, emit, now }: AppInput): Express {
-  const sessions = createSessions(keys, now);
+export function createApp({ broker, registry, keys, sessionSecret, settings, emit, now }: AppInput): Express {
+  const sessions = createSessions(keys, now, sessionSecret);
+  const noteSignIn = auditSignIn({ broker, emit });
+  const signIns = createSignIns(broker, now, (request, how) => noteSignIn(request, `sign-in refused (${how})`, null));
   const app = express();
   app.disable('x-powered-by');
   app.set('etag', false);
+  app.set('trust proxy', settings.trustProxy);
 
-  const known = identify(keys, sessions);
+  const known = identify({ keys, sessions, signIns });
   app.use(tellRequests(emit));
   // First, and with few stops on the way, what other services call a thousand times a second.
   const api = express.Router();
+  if (settings.corsOrigins.length > 0) api.use(cors(settings.corsOrigins));
   api.use(answerHeaders, known, requireKey);
+  if (settings.rateLimit) api.use(limitKeys(broker, settings.rateLimit, emit));
+  api.use(restrictToJobs(broker, registry), auditChanges({ broker, registry, emit }, 'api'));
   api.use(runRoutes(broker, registry, now));
   api.use(jobRoutes(registry));
   api.use(redriveRoutes(broker, registry));
   api.use(scheduleRoutes({ broker, registry, emit, now }));
   api.use(backfillRoutes(broker, now));
+  api.use(auditRoutes(broker));
   api.use(unknownRoute);
   app.use('/v1', api);
   app.use(helmet(pageHeaders));
   app.use(healthRoutes(broker));
-  app.use(known, signInRoutes(keys, sessions), requireKey, boardRoutes(broker, registry));
+  app.use(known, signInRoutes({ keys, sessions, signIns, note: noteSignIn }), requireKey);
+  app.use('/board/api', auditChanges({ broker, registry, emit }, 'board'));
+  app.use(boardRoutes(broker, registry));
   app.get('/', (_request, response) => response.redirect(303, '/board'));
   app.use(unknownRoute);
   app.use(problemHandler((error) => emit({ type: 'http.failed', error })));

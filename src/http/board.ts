@@ -10,7 +10,9 @@ import { payloadSchemaOf } from '../jobs/describe.js';
 import type { Registry } from '../jobs/registry.js';
 import { inWords } from '../jobs/words.js';
 import { enqueue } from '../producers/runs.js';
+import { hideSecrets, refusedEdit } from './board-secrets.js';
 import { principalIn, requires } from './guard.js';
+import type { Principal } from './keys.js';
 import { icon } from './pages.js';
 import { withinMs } from './within.js';
 
@@ -30,11 +32,16 @@ export function boardRoutes(broker: Broker, registry: Registry): Router {
     next();
   });
   routes.use('/board', (request, response, next) => {
-    const board = principalIn(response)?.may('operate') ? operating : looking;
+    const principal = principalIn(response);
+    if (principal) askers.set(request.headers, principal);
+    const board = principal?.may('operate') ? operating : looking;
     board(request, response, next);
   });
   return routes;
 }
+
+/** Bull Board hands on of a request its headers, and not who sent it. */
+const askers = new WeakMap<object, Principal>();
 
 function createBoard(broker: Broker, registry: Registry, readOnlyMode: boolean) {
   const serverAdapter = new OwnPage().setBasePath('/board');
@@ -58,7 +65,10 @@ function createBoard(broker: Broker, registry: Registry, readOnlyMode: boolean) 
         showWorkers: registry.jobs.length <= 50,
         miscLinks: [{ text: 'Sign out', url: '/logout' }],
       },
-      handlerHooks: { before: keepSchedulesSound },
+      handlerHooks: {
+        before: (context) => keepSchedulesSound(context) ?? keepPayloadsSound(registry, context),
+        after: hideSecrets(broker, registry),
+      },
     },
   });
   // To where all errors go: Bull Board's own handler answers them with 500.
@@ -91,6 +101,7 @@ class JobQueue extends BullMQAdapter {
     super(broker.queue(job.name), options);
     this.#broker = broker;
     this.#job = job;
+    this.setVisibilityGuard(({ headers }) => askers.get(headers)?.mayUse(job.name) ?? false);
   }
 
   /** Beside the runs lie keys of other kinds, which an id may name: `meta` is none to be shown, or removed. */
@@ -159,4 +170,9 @@ function keepSchedulesSound({ method, route, request }: HookContext): BeforeHook
   const movesTick = at === 'patch /api/queues/:queueName/:jobId/delay' && /^repeat:/.test(request.params.jobId);
   const message = movesTick ? whereToChange : refused[at];
   return message === undefined ? undefined : { allow: false, status: 403, message };
+}
+
+function keepPayloadsSound(registry: Registry, context: HookContext): BeforeHookResult {
+  const message = refusedEdit(registry, context);
+  return message === null ? undefined : { allow: false, status: 400, message };
 }

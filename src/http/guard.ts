@@ -1,21 +1,38 @@
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
 import type { ApiKey, Scope } from '../config.js';
 import { RondoError } from '../errors.js';
+import { isFromAllowedOrigin } from './cors.js';
 import { keyOfSecret, type Principal, principalOf, secretIn } from './keys.js';
 import type { createSessions } from './session.js';
+import type { SignIns } from './sign-ins.js';
+
+export interface IdentifyInput {
+  readonly keys: () => readonly ApiKey[];
+  readonly sessions: ReturnType<typeof createSessions>;
+  readonly signIns: SignIns;
+}
 
 /** Finds out who asks: by an Authorization header, else by a session. A wrong key is refused, not taken for none. */
-export function identify(keys: readonly ApiKey[], sessions: ReturnType<typeof createSessions>): RequestHandler {
-  const principals = new Map(keys.map((key) => [key, principalOf(key)]));
+export function identify({ keys, sessions, signIns }: IdentifyInput): RequestHandler {
+  const principals = new WeakMap<ApiKey, Principal>();
+  const become = (key: ApiKey, request: Request, response: Response) => {
+    refuseOtherOrigins(request, response);
+    const principal = principals.get(key) ?? principalOf(key);
+    principals.set(key, principal);
+    response.locals.principal = principal;
+  };
   return (request, response, next) => {
     const { authorization } = request.headers;
-    const secret = secretIn(authorization);
-    const key = authorization === undefined ? sessions.keyOf(request) : secret && keyOfSecret(keys, secret);
-    if (authorization !== undefined && !key) throw new RondoError('unauthenticated', 'that is no key of this server');
-    if (key) {
-      refuseOtherOrigins(request);
-      response.locals.principal = principals.get(key);
+    if (authorization === undefined) {
+      const key = sessions.keyOf(request);
+      if (key) become(key, request, response);
+      return next();
     }
+    const secret = secretIn(authorization);
+    const key = secret === null ? null : keyOfSecret(keys(), secret);
+    if (!key) return signIns.refuse(request, 'authorization').then(next, next);
+    signIns.accept(request, key.name);
+    become(key, request, response);
     next();
   };
 }
@@ -47,11 +64,11 @@ export function principalIn(response: Response): Principal | null {
  *
  * @throws RondoError `origin-refused`
  */
-export function refuseOtherOrigins(request: Request): void {
+export function refuseOtherOrigins(request: Request, response: Response): void {
   if (['GET', 'HEAD', 'OPTIONS'].includes(request.method)) return;
-  const { origin, host, 'sec-fetch-site': site } = request.headers;
-  const ours = site === undefined ? origin === undefined || hostOf(origin) === host : site === 'same-origin';
-  if (!ours) throw new RondoError('origin-refused', String(origin ?? site));
+  const { origin, 'sec-fetch-site': site } = request.headers;
+  const ours = site === undefined ? origin === undefined || hostOf(origin) === request.host : site === 'same-origin';
+  if (!ours && !isFromAllowedOrigin(request, response)) throw new RondoError('origin-refused', String(origin ?? site));
 }
 
 function hostOf(origin: string): string | null {

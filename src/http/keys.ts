@@ -6,6 +6,9 @@ export interface Principal {
   readonly name: string;
   readonly key: ApiKey;
   may(scope: Scope): boolean;
+  /** Whether it is for some jobs alone. */
+  readonly restricted: boolean;
+  mayUse(job: string): boolean;
 }
 
 /** What a scope brings along: who may operate may look, and an admin may all. */
@@ -18,7 +21,19 @@ const included: Record<Scope, readonly Scope[]> = {
 
 export function principalOf(key: ApiKey): Principal {
   const scopes = new Set(key.scopes.flatMap((scope) => included[scope]));
-  return { name: key.name, key, may: (scope) => scopes.has(scope) };
+  const patterns = key.jobs?.map(matching);
+  return {
+    name: key.name,
+    key,
+    may: (scope) => scopes.has(scope),
+    restricted: patterns !== undefined,
+    mayUse: (job) => patterns === undefined || patterns.some((pattern) => pattern.test(job)),
+  };
+}
+
+/** `mail-*` as an expression: names have no letters that mean something in one. */
+function matching(pattern: string): RegExp {
+  return new RegExp(`^${pattern.replaceAll(/\*+/g, '.*')}$`);
 }
 
 /** The key that a secret belongs to. Every key is compared, each in constant time: the answer's delay tells nothing. */

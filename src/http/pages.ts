@@ -6,8 +6,9 @@ export const icon = `data:image/svg+xml,${encodeURIComponent(
     stroke-linecap="round"><path d="M25 10a11 11 0 1 0 1.6 9"/><circle cx="25" cy="9.5" r="1.5"/></svg>`,
 )}`;
 
-export function signInPage({ next, wrong }: { next: string; wrong: boolean }): string {
-  const complaint = wrong ? '<p role="alert">That is no key of this server.</p>' : '';
+/** @param trouble why the last try was refused */
+export function signInPage({ next, trouble }: { next: string; trouble: string | null }): string {
+  const complaint = trouble === null ? '' : `<p role="alert">${escapeHtml(trouble)}.</p>`;
   return page(
     'Sign in',
     `<form method="post" action="/login">
@@ -18,7 +19,7 @@ export function signInPage({ next, wrong }: { next: string; wrong: boolean }): s
       ${complaint}
       <button>Sign in</button>
     </form>
-    <p>One of <code>RONDO_API_KEYS</code>; without any, the one that the log shows at the start.</p>`,
+    <p>One of the keys of this server; without any, the one that the log shows at the start.</p>`,
   );
 }
 

@@ -4,7 +4,8 @@ import { errorTable, RondoError } from '../errors.js';
 /** Answers an error as problem details (RFC 9457), with its code and what exactly is wrong. */
 function sendProblem(response: Response, error: RondoError, further: object): void {
   const { code, status, problems, detail, retryable } = error;
-  if (retryable && (status === 503 || status === 429)) response.set('Retry-After', '2');
+  if (retryable && (status === 503 || status === 429) && !response.hasHeader('Retry-After'))
+    response.set('Retry-After', '2');
   if (status === 401) response.set('WWW-Authenticate', 'Bearer realm="rondo"');
   response
     .status(status)

@@ -1,7 +1,7 @@
 import type { Request } from 'express';
 import type { z } from 'zod';
 import { RondoError } from '../errors.js';
-import { problemsOf } from '../problems.js';
+import { nearest, problemsOf } from '../problems.js';
 
 /** A caller waits no longer than this for Redis, in ms. */
 export const answerMs = 1_500;
@@ -11,7 +11,15 @@ export function read<Schema extends z.ZodObject>(schema: Schema, input: unknown)
   const found = schema.safeParse(input);
   if (found.success) return found.data;
   const known = () => Object.keys(schema.shape);
-  throw new RondoError('request-invalid', '', { problems: problemsOf(found.error, input, { known }) });
+  const got = (path: readonly PropertyKey[], isUnknown: boolean) =>
+    isUnknown && !isMisspelt(String(path.at(-1)), known()) ? 'a value' : null;
+  throw new RondoError('request-invalid', '', { problems: problemsOf(found.error, input, { known, got }) });
+}
+
+/** Of a name that nobody knows the value is not told: it may be a secret that belongs into the payload, or all of one. */
+function isMisspelt(name: string, known: readonly string[]): boolean {
+  const near = name.length >= 5 ? nearest(name, known, 2) : null;
+  return near !== null && near !== 'payload';
 }
 
 /** A part of the address. */

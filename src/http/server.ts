@@ -3,8 +3,9 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { RondoError } from '../errors.js';
 import { type AppInput, createApp } from './app.js';
+import { readSessionSecret } from './session.js';
 
-export interface ServerInput extends AppInput {
+export interface ServerInput extends Omit<AppInput, 'sessionSecret'> {
   readonly host: string;
   /** 0 for any that is free. */
   readonly port: number;
@@ -12,7 +13,8 @@ export interface ServerInput extends AppInput {
 
 /** The api role: listens, and finishes the answers that are under way when it stops. */
 export function createApiServer({ host, port, ...input }: ServerInput) {
-  const server = createServer(createApp(input));
+  let secret = '';
+  const server = createServer(createApp({ ...input, sessionSecret: () => secret }));
   return {
     name: 'api',
     /** Where it listens, once started. */
@@ -20,6 +22,7 @@ export function createApiServer({ host, port, ...input }: ServerInput) {
     async start() {
       // The board holds on to its queues: one that Redis left at its first command would never recover.
       await Promise.all(input.registry.jobs.map(({ name }) => input.broker.queue(name).waitUntilReady()));
+      secret = await readSessionSecret(input.broker);
       server.listen(port, host);
       try {
         await once(server, 'listening');

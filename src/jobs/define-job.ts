@@ -37,6 +37,11 @@ export interface JobOptions<Schema extends z.ZodType, Result> extends TickOption
   /** What a run takes. Nothing, `{}`, unless told. Reads synchronously; what it refuses never runs. */
   payload?: Schema;
   schedules?: readonly ScheduleOptions<z.input<Schema>>[];
+  /**
+   * Fields of the payload that the handler alone sees: dotted paths such as `smtp.password`, `*` for all items of a
+   * list. Everywhere else `[secret]` stands for them, in errors and logs that quote them too.
+   */
+  secret?: readonly string[];
   retry?: {
     /** How often a run is tried in all, the first time included. */
     attempts?: number;
@@ -139,6 +144,8 @@ export interface JobDefinition<Payload = unknown, Result = unknown> {
   readonly name: string;
   readonly description: string;
   readonly payload: z.ZodType<Payload>;
+  /** Paths of the payload. */
+  readonly secret: readonly string[];
   readonly schedules: readonly Schedule[];
   /** What its schedules get that say nothing else. */
   readonly policy: MisfirePolicy & { readonly overlap: Overlap };

@@ -1,5 +1,6 @@
-import { z } from 'zod';
 import type { JobDefinition } from './define-job.js';
+import { inputSchemaOf } from './secret-schema.js';
+import { redactPayload } from './secrets.js';
 import { inWords } from './words.js';
 
 /** A job in a listing. Durations in ms. */
@@ -18,19 +19,20 @@ export function summaryOf(job: JobDefinition) {
 
 /** All that a job's definition says, in plain JSON. Durations in ms. */
 export function detailsOf(job: JobDefinition) {
-  const { retry, retention, rateLimit, priority, maxCrashes, maxWaiting, version } = job;
+  const { retry, retention, rateLimit, priority, maxCrashes, maxWaiting, version, secret } = job;
   const schedules = job.schedules.map(({ next: _next, ...schedule }) => ({
     ...schedule,
+    payload: redactPayload(job.secret, schedule.payload),
     words: inWords(schedule.timing),
   }));
   return {
     ...summaryOf(job),
-    ...{ retry, retention, rateLimit, priority, maxCrashes, maxWaiting, version, schedules },
+    ...{ retry, retention, rateLimit, priority, maxCrashes, maxWaiting, version, secret, schedules },
     payloadSchema: payloadSchemaOf(job),
   };
 }
 
 /** JSON Schema of what the job takes, as a caller must send it. */
 export function payloadSchemaOf(job: JobDefinition): Record<string, unknown> {
-  return z.toJSONSchema(job.payload, { io: 'input', unrepresentable: 'any' }) as Record<string, unknown>;
+  return inputSchemaOf(job.payload, job.secret);
 }

@@ -77,6 +77,20 @@ export type RondoEvent =
       readonly key: string | null;
     }
   | { readonly type: 'http.failed'; readonly error: unknown }
+  /** Redis did not count requests: they pass uncounted. Told every ten seconds at most. */
+  | { readonly type: 'limits.uncounted'; readonly reason: string }
+  | {
+      /** A change was made, and is not in the audit log. */
+      readonly type: 'audit.failed';
+      readonly who: string | null;
+      readonly from: string;
+      readonly action: string;
+      readonly target: string | null;
+      readonly error: unknown;
+    }
+  /** The file of keys was read again. */
+  | { readonly type: 'keys.changed'; readonly keys: number }
+  | { readonly type: 'keys.refused'; readonly reason: string }
   | { readonly type: 'producer.leading'; readonly app: string; readonly release: string }
   | { readonly type: 'producer.standby'; readonly app: string }
   | {

@@ -7,7 +7,10 @@ import { exclusionFields, exclusionNames, exclusionOf, faultOfExclusion } from '
 import { nameSchema, once, timezoneSchema } from './fields.js';
 import { defaultPolicy, type MisfirePolicy, misfires } from './misfire.js';
 import { type Overlap, overlaps } from './overlap.js';
+import { copiedSecret, payloadProblems } from './payload-problems.js';
 import { type NextTick, nextTick, spreadOffset, type Timing } from './schedule.js';
+import { unknownSecrets } from './secret-schema.js';
+import { hidden, holdsHidden, redactPayload } from './secrets.js';
 
 /** What a job gets unless its definition says otherwise. Durations in ms. */
 const defaults = {
@@ -34,7 +37,10 @@ export function readJobOptions(options: unknown) {
   const given = (typeof options === 'object' && options !== null ? options : {}) as Record<string, unknown>;
   const name = typeof given.name === 'string' ? given.name : nameless;
   const read = definitionSchema.safeParse(options);
-  const problems = read.success ? [] : problemsOf(read.error, options, { at: `${name}: `, known: optionsAt });
+  // A misspelt "payload" holds the secrets of one.
+  const hides = Array.isArray(given.secret) && given.secret.length > 0;
+  const got = (_path: readonly PropertyKey[], isUnknown: boolean) => (hides && isUnknown ? hidden : null);
+  const problems = read.success ? [] : problemsOf(read.error, options, { at: `${name}: `, known: optionsAt, got });
   problems.push(...refusedPayloads(name, given));
   return { name, problems, settings: read.data };
 }
@@ -43,6 +49,7 @@ export function readJobOptions(options: unknown) {
 export interface ScheduledJob {
   readonly name: string;
   readonly payload: z.ZodType;
+  readonly secret: readonly string[];
   readonly policy: MisfirePolicy & { readonly overlap: Overlap };
 }
 
@@ -50,9 +57,16 @@ export interface ScheduledJob {
  * Reads one schedule of a known job from JSON, with the rules, defaults and words of a definition: it is read as the
  * only schedule of such a job. Where each problem lies is said from the schedule on: `cron`, `payload.region`.
  */
-export function readSchedule({ name, payload, policy }: ScheduledJob, fields: unknown) {
+export function readSchedule({ name, payload, secret, policy }: ScheduledJob, fields: unknown) {
   const given = isRecord(fields) && fields.next !== undefined ? { ...fields, next: () => null } : fields;
-  const { problems, settings } = readJobOptions({ name, payload, ...policy, schedules: [given], run: () => null });
+  const { problems, settings } = readJobOptions({
+    name,
+    payload,
+    secret,
+    ...policy,
+    schedules: [given],
+    run: () => null,
+  });
   const prefix = `${name}: schedules[0]`;
   const own = problems.map((problem) => ({ ...problem, where: whereIn(problem.where, prefix) }));
   // A function stands in for it, so that the other fields are judged as they would be beside one.
@@ -175,6 +189,11 @@ const jobSchema = z.strictObject({
   name: nameSchema,
   description: z.string().default(''),
   payload: schemaSchema.default(defaults.payload),
+  secret: z
+    .array(
+      z.string().regex(/^[^.]{1,100}(\.[^.]{1,100}){0,19}$/, { error: 'a path such as "token" or "smtp.password"' }),
+    )
+    .default([]),
   schedules: z.array(scheduleSchema).default([]),
   retry: z
     .strictObject({
@@ -213,7 +232,10 @@ const ledgerNames = ['cursor', 'ticks', 'claims', 'overlap', 'backfills', 'backf
 const bullNames =
   /^(\d+|id|meta|wait|paused|active|delayed|prioritized|completed|failed|stalled|stalled-check|events|repeat|marker|pc|limiter|waiting-children|de|metrics)$/;
 
-const unambiguousSchema = jobSchema.superRefine(({ name, schedules, version, migrate }, context) => {
+const unambiguousSchema = jobSchema.superRefine(({ name, payload, secret, schedules, version, migrate }, context) => {
+  for (const { index, expected } of unknownSecrets(payload, secret)) {
+    context.addIssue({ code: 'custom', path: ['secret', index], message: expected });
+  }
   if (migrate && version === 1) {
     const message = 'no migrate() beside version 1, which has none below it: set version to 2 or more';
     context.addIssue({ code: 'custom', path: ['migrate'], message });
@@ -296,17 +318,23 @@ function faultOf(cron: string): string | null {
 /** A schedule's payload must pass the job's own schema now, as the JSON that a run will get, not at its first tick. */
 function refusedPayloads(name: string, given: Record<string, unknown>): Problem[] {
   const schema = isSchema(given.payload) ? given.payload : defaults.payload;
+  const secret = Array.isArray(given.secret) ? given.secret.filter((path) => typeof path === 'string') : [];
   const schedules = Array.isArray(given.schedules) ? given.schedules : [];
   return schedules.flatMap((schedule, index) => {
     const { payload = {} } = (schedule ?? {}) as { payload?: unknown };
     const at = `${name}: schedules[${index}].payload`;
     try {
       const sent: unknown = JSON.parse(JSON.stringify(payload));
+      if (holdsHidden(secret, sent)) return [copiedSecret(at)];
       const read = schema.safeParse(sent);
-      return read.success ? [] : problemsOf(read.error, sent, { at });
+      return read.success ? [] : payloadProblems(secret, read.error, sent, at);
     } catch (error) {
       return [
-        { where: at, expected: `JSON that the schema reads synchronously (${String(error)})`, got: show(payload) },
+        {
+          where: at,
+          expected: `JSON that the schema reads synchronously (${String(error)})`,
+          got: show(redactPayload(secret, payload)),
+        },
       ];
     }
   });

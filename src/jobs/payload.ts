@@ -1,6 +1,8 @@
 import { RondoError } from '../errors.js';
-import { problemsOf, show } from '../problems.js';
+import { show } from '../problems.js';
 import type { JobDefinition } from './define-job.js';
+import { copiedSecret, payloadProblems } from './payload-problems.js';
+import { createRedactor, holdsHidden, type Redactor } from './secrets.js';
 
 export type ReadPayload =
   | { readonly refused: RondoError; readonly value?: never }
@@ -17,6 +19,8 @@ export function readStored(job: JobDefinition, data: unknown, version: number): 
   try {
     migrated = job.migrate({ payload: data, version });
   } catch (cause) {
+    // At an older version a secret may lie elsewhere: nobody knows what the message quotes.
+    if (job.secret.length > 0) return refuse('migrate() failed; why may quote a secret, and is not shown');
     return refuse(cause instanceof Error ? cause.message : show(cause), cause);
   }
   if (migrated instanceof Promise) {
@@ -28,13 +32,36 @@ export function readStored(job: JobDefinition, data: unknown, version: number): 
 
 /** A payload as the job's schema reads it, or `payload-invalid` with all that the schema refuses. */
 export function readPayload(job: JobDefinition, data: unknown): ReadPayload {
+  if (holdsHidden(job.secret, data)) {
+    return { refused: new RondoError('payload-invalid', job.name, { problems: [copiedSecret('payload')] }) };
+  }
   try {
     const read = job.payload.safeParse(data);
     if (read.success) return { refused: null, value: read.data };
-    const problems = problemsOf(read.error, data, { at: 'payload' });
+    const problems = payloadProblems(job.secret, read.error, data);
     return { refused: new RondoError('payload-invalid', job.name, { problems }) };
   } catch (cause) {
-    const detail = `${job.name}: the schema failed to read it: ${String(cause)}`;
-    return { refused: new RondoError('payload-invalid', detail, { cause }) };
+    const { text, error } = createRedactor(job.secret, [data]);
+    const detail = `${job.name}: the schema failed to read it: ${text(String(cause))}`;
+    return { refused: new RondoError('payload-invalid', detail, { cause: error(cause) }) };
+  }
+}
+
+/** Hides the secrets of a run's payload, in whichever form its handler may have met them. */
+export function redactorOf(job: JobDefinition, data: unknown, version: number): Redactor {
+  if (job.secret.length === 0) return createRedactor([], []);
+  return createRedactor(job.secret, [data, migratesTo(job, data, version), readOf(job, data)]);
+}
+
+/** A payload of an older version as this one's schema reads it; undefined where it cannot be brought there. */
+export function migratesTo(job: JobDefinition, data: unknown, version: number): unknown {
+  return version < job.version ? readStored(job, data, version).value : undefined;
+}
+
+function readOf(job: JobDefinition, data: unknown): unknown {
+  try {
+    return job.payload.safeParse(data).data;
+  } catch {
+    return undefined;
   }
 }

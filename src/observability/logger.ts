@@ -11,7 +11,25 @@ import { isoTime } from '../jobs/words.js';
  */
 export function createLogger(level: string, destination?: DestinationStream): Logger {
   const stream = destination ?? (stdout.isTTY ? readable() : pino.destination({ dest: 1, sync: true }));
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime, errorKey: 'error' }, stream);
+  const serializers = { error: plainError };
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime, errorKey: 'error', serializers }, stream);
+}
+
+/** An error of ioredis carries the command that met it, payloads included: that is left out, at any depth. */
+function plainError(error: unknown): unknown {
+  return error instanceof Error ? withoutCommands(pino.stdSerializers.err(error)) : error;
+}
+
+function withoutCommands(value: unknown, depth = 0): unknown {
+  if (typeof value !== 'object' || value === null || depth > 5) return value;
+  if (Array.isArray(value)) return value.map((item) => withoutCommands(item, depth + 1));
+  const entries: [string, unknown][] = [];
+  for (const name in value) {
+    const inner = (value as Record<string, unknown>)[name];
+    if (name !== 'command' || !Array.isArray(Object(inner).args))
+      entries.push([name, withoutCommands(inner, depth + 1)]);
+  }
+  return Object.fromEntries(entries);
 }
 
 /**
@@ -95,6 +113,8 @@ function levelOf(event: RondoEvent): Level {
     case 'worker.outdated':
     case 'job.gone':
     case 'redis.away':
+    case 'limits.uncounted':
+    case 'keys.refused':
       return 'warn';
     case 'worker.error':
     case 'schedule.failed':
@@ -103,6 +123,7 @@ function levelOf(event: RondoEvent): Level {
     case 'process.crashed':
     case 'process.stop-failed':
     case 'http.failed':
+    case 'audit.failed':
       return 'error';
     default:
       return 'info';
@@ -151,6 +172,14 @@ function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string 
       return `${event.method} ${event.path} ${event.status} in ${event.durationMs} ms`;
     case 'http.failed':
       return 'a request met an error of ours';
+    case 'limits.uncounted':
+      return `requests pass uncounted: ${event.reason}`;
+    case 'audit.failed':
+      return `${event.action} by ${event.who ?? 'a stranger'} from ${event.from} is not in the audit log`;
+    case 'keys.changed':
+      return `the file of keys was read again: ${event.keys} keys`;
+    case 'keys.refused':
+      return `the file of keys has changed and is refused, the former keys hold: ${event.reason}`;
     case 'producer.leading':
       return `this producer leads for ${event.app}`;
     case 'producer.standby':

@@ -14,6 +14,8 @@ export interface ScheduleQuery {
   /** Those whose id comes after this one. */
   readonly after?: string;
   readonly limit: number;
+  /** Of which jobs the asker may know. */
+  readonly mayUse?: (job: string) => boolean;
 }
 
 export interface SchedulePage {
@@ -55,6 +57,7 @@ export async function viewSchedule(broker: Broker, id: string, now: number): Pro
 
 function matches({ id, owner, specification }: Stored, query: ScheduleQuery): boolean {
   const { job, description } = specification;
+  if (query.mayUse && !query.mayUse(job)) return false;
   if (query.job !== undefined && job !== query.job) return false;
   if (query.owner !== undefined && owner !== query.owner) return false;
   const text = query.text?.toLowerCase();

@@ -10,6 +10,7 @@ import { readPayload } from '../jobs/payload.js';
 import type { Registry } from '../jobs/registry.js';
 import { addWithin } from './backlog.js';
 import { knownName } from './gone-jobs.js';
+import { redactorOfRun, shownPayload } from './shown.js';
 
 /** Overrides for one run. Durations in ms, times in ms since the epoch. */
 export interface EnqueueOptions {
@@ -85,7 +86,8 @@ export async function findRun(
   const found: Job | undefined = state === 'unknown' ? undefined : await queue.getJob(id);
   if (!found) throw new RondoError('run-unknown', `${job.name} ${id}`);
   const { logs } = await queue.getJobLogs(id);
-  return { ...(await viewOf(broker, found, stateOf(state))), log: logs };
+  const { text } = redactorOfRun(job, found);
+  return { ...(await viewOf(broker, job, found, stateOf(state))), log: logs.map(text) };
 }
 
 /**
@@ -114,7 +116,8 @@ export async function listRuns(
       states.map(async (wanted) => {
         const soonestFirst = wanted === 'delayed';
         const found = await broker.queue(name).getJobs([...bullStates[wanted]], 0, limit - 1, soonestFirst);
-        return Promise.all(found.filter(Boolean).map((run) => viewOf(broker, run, wanted)));
+        const known = registry.find(name);
+        return Promise.all(found.filter(Boolean).map((run) => viewOf(broker, known, run, wanted)));
       }),
     ),
   );
@@ -138,8 +141,9 @@ function stateOf(state: JobState | 'unknown'): RunState {
   return known ?? 'waiting';
 }
 
-async function viewOf(broker: Broker, run: Job, state: RunState): Promise<RunView> {
+async function viewOf(broker: Broker, job: JobDefinition | undefined, run: Job, state: RunState): Promise<RunView> {
   const { origin, schedule, tick } = await originOf(broker, run);
+  const { text, value } = redactorOfRun(job, run);
   return {
     id: String(run.id),
     job: run.queueName,
@@ -149,11 +153,11 @@ async function viewOf(broker: Broker, run: Job, state: RunState): Promise<RunVie
     tick: tick === null ? null : isoOf(tick),
     attempts: run.attemptsMade,
     maxAttempts: run.opts.attempts ?? 1,
-    payload: run.data,
+    payload: shownPayload(job, run),
     version: versionOf(run),
-    progress: run.progress,
-    result: run.returnvalue ?? null,
-    error: run.failedReason ?? null,
+    progress: value(run.progress),
+    result: value(run.returnvalue ?? null),
+    error: run.failedReason ? text(run.failedReason) : null,
     code: run.failedReason ? codeInStack(run.stacktrace?.at(-1)) : null,
     enqueuedAt: isoOf(run.timestamp),
     // One that is parked is due as soon as there is room.

@@ -13,6 +13,7 @@ import { readChains } from './chains.js';
 import { chunks } from './chunks.js';
 import { type Chain, faultOf, type PauseNote, type Stored, timingOf } from './plan.js';
 import { byJob } from './schedules.js';
+import { shownPayload } from './shown.js';
 import { readStore, readStored, unknownSchedule } from './store.js';
 
 export { tickOutcomes } from '../broker/tick-entry.js';
@@ -252,7 +253,7 @@ function viewOf(
     policy,
     overlap: options.overlap ?? 'allow',
     lateAfterMs: options.lateAfter ?? null,
-    payload,
+    payload: shownPayload(undefined, { data: payload, opts: options }),
     owner,
     release: release || null,
     put: put ? { by: put.by, at: isoTime(put.at) } : null,

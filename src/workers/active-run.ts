@@ -1,8 +1,11 @@
 import type { Job } from 'bullmq';
+import { versionOf } from '../broker/queues.js';
 import { tickOf } from '../broker/repeat.js';
 import type { JobContext, JobLogger, LogLine } from '../jobs/context.js';
 import type { JobDefinition } from '../jobs/define-job.js';
 import type { Emit, LogLevel, RunFacts } from '../jobs/events.js';
+import { redactorOf } from '../jobs/payload.js';
+import type { Redactor } from '../jobs/secrets.js';
 import { failure, type Outcome, success, timedOut } from './outcome.js';
 import type { ClaimedTick } from './ticks.js';
 
@@ -32,6 +35,7 @@ export class ActiveRun {
   durationMs = 0;
   ended = false;
   readonly #onDecided: OnDecided;
+  #redactor: Redactor | null = null;
   #controller: AbortController | null = null;
   #stopped: { outcome: Outcome; reason: unknown } | null = null;
   #end: ((outcome: Outcome) => void) | null = null;
@@ -64,11 +68,17 @@ export class ActiveRun {
   decide(found: Outcome): Outcome {
     const tookMs = performance.now() - this.startedAt;
     const late = found.type === 'succeeded' && tookMs > this.definition.timeout;
-    const outcome = late ? timedOut(this) : found;
+    const outcome = withoutSecrets(late ? timedOut(this) : found, this);
     this.durationMs = Math.round(tookMs);
     this.outcome = outcome;
     this.#onDecided(this);
     return outcome;
+  }
+
+  /** Hides the secrets of its payload in what leaves the handler. */
+  get redactor(): Redactor {
+    this.#redactor ??= redactorOf(this.definition, this.job.data, versionOf(this.job));
+    return this.#redactor;
   }
 
   /** Made only for handlers that look at it: a controller for each run costs a tenth of the throughput. */
@@ -165,8 +175,16 @@ export class RunContext<Payload> implements JobContext<Payload> {
   }
 
   get progress() {
-    return (value: number | Record<string, unknown>) => this.#run.job.updateProgress(value);
+    const { job, redactor } = this.#run;
+    return (value: number | Record<string, unknown>) => job.updateProgress(redactor.value(value) as typeof value);
   }
+}
+
+/** What is stored, told and written of an attempt quotes no secret: here, once, before anybody has it. */
+function withoutSecrets(outcome: Outcome, { definition, redactor }: ActiveRun): Outcome {
+  if (definition.secret.length === 0) return outcome;
+  if (outcome.type === 'succeeded') return { ...outcome, result: redactor.value(outcome.result) };
+  return outcome.type === 'failed' ? { ...outcome, error: redactor.error(outcome.error) } : outcome;
 }
 
 export function factsOf(job: Job): RunFacts {
@@ -186,8 +204,11 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
 
 function lineTo(run: ActiveRun, level: LogLevel): LogLine {
   return (first: string | Record<string, unknown>, second?: string) => {
-    const facts = typeof first === 'string' ? {} : first;
-    const message = typeof first === 'string' ? first : (second ?? '');
+    const { text, value, error } = run.redactor;
+    const given = typeof first === 'string' ? {} : first;
+    const redacted = (fact: unknown) => (fact instanceof Error ? error(fact) : value(fact));
+    const facts = Object.fromEntries(Object.entries(given).map(([name, fact]) => [text(name), redacted(fact)]));
+    const message = text(typeof first === 'string' ? first : (second ?? ''));
     run.emit({ type: 'run.logged', level, facts, message, ...run.facts });
     if (level === 'debug') return;
     const shown = [

@@ -31,7 +31,7 @@ export function containStrayErrors(emit: Emit, crash: (error: unknown) => void) 
 function blame(error: unknown, emit: Emit): boolean {
   const run = currentRun.getStore();
   if (!run) return false;
-  emit({ type: 'run.stray-error', error, ...run.facts });
+  emit({ type: 'run.stray-error', error: run.redactor.error(error), ...run.facts });
   run.stop(failure(error), error, abortGraceMs);
   return true;
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { inject, onTestFinished } from 'vitest';
 import { type Broker, openBroker } from '../../src/broker/queues.js';
-import type { ApiKey } from '../../src/config.js';
+import type { ApiKey, Config } from '../../src/config.js';
 import { loadConfig } from '../../src/config.js';
 import { createApiServer } from '../../src/http/server.js';
 import type { JobDefinition } from '../../src/jobs/define-job.js';
@@ -85,6 +85,13 @@ export interface WorkOptions {
   readonly now?: () => number;
 }
 
+export interface ServeOptions extends Partial<Pick<Config['http'], 'rateLimit' | 'trustProxy' | 'corsOrigins'>> {
+  readonly keys?: readonly ApiKey[];
+  /** In place of them, keys that change. */
+  readonly liveKeys?: () => readonly ApiKey[];
+  readonly now?: () => number;
+}
+
 export interface Fixture {
   readonly broker: Broker;
   readonly events: Events;
@@ -99,7 +106,7 @@ export interface Fixture {
     now?: () => number;
   }): Promise<ReturnType<typeof createSupervisor>>;
   /** Starts the API on a free port, with a key for each scope unless told; stopped when the test is over. */
-  serve(options?: { keys?: readonly ApiKey[]; now?: () => number }): Promise<Api>;
+  serve(options?: ServeOptions): Promise<Api>;
 }
 
 /**
@@ -139,9 +146,11 @@ export async function fixture(jobs: readonly JobDefinition[], options: { url?: s
       onTestFinished(() => supervisor.stop(Date.now() + 1_000));
       return supervisor;
     },
-    async serve({ keys = keyPerScope, now = Date.now } = {}) {
+    async serve({ keys = keyPerScope, liveKeys = () => keys, now = Date.now, ...given } = {}) {
       const own = await open('fail-fast', jobs);
-      const server = createApiServer({ ...own, keys, emit: events.emit, now, host: '127.0.0.1', port: 0 });
+      const settings = { rateLimit: null, trustProxy: false, corsOrigins: [], ...given } as const;
+      const input = { ...own, keys: liveKeys, settings, emit: events.emit, now };
+      const server = createApiServer({ ...input, host: '127.0.0.1', port: 0 });
       await server.start();
       onTestFinished(() => server.stop(Date.now()));
       return callsTo(server.address(), () => server.stop(Date.now()));

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -27,7 +28,10 @@ describe('the settings', () => {
       release: expect.stringMatching(/^\d+\.\d+\.\d+/),
       logLevel: 'info',
       shutdownGrace: 25_000,
-      http: { host: '127.0.0.1', port: 3000, keys: [] },
+      http: {
+        ...{ host: '127.0.0.1', port: 3_000, keys: [], keysFile: null },
+        ...{ rateLimit: null, trustProxy: false, corsOrigins: [] },
+      },
       catalog: { httpRequest: { allow: [] } },
       switches: { disabled: [], concurrency: new Map() },
       warnings: [],
@@ -311,7 +315,7 @@ describe('the API', () => {
     ['ops', 'name:secret:scope|scope'],
     [`ops:${secret}`, 'name:secret:scope|scope'],
     [`ops:${secret}:`, 'name:secret:scope|scope'],
-    [`ops:${secret}:read:more`, 'name:secret:scope|scope'],
+    [`ops:${secret}:read:more:still`, 'name:secret:scope|scope'],
     ['ops::read', 'name:secret:scope|scope'],
     [`:${secret}:read`, 'a name of small letters'],
     [`Ops:${secret}:read`, 'a name of small letters'],
@@ -343,7 +347,22 @@ describe('the API', () => {
     expect(JSON.stringify([error.message, error.problems])).not.toContain('hunter2');
   });
 
+  test('may keep a key to some jobs', () => {
+    const { keys } = loadConfig({
+      RONDO_API_KEYS: `shop:${secret}:enqueue|read:mail-*|report,ops:${secret}-2:admin`,
+    }).http;
+    expect(keys.map(({ jobs }) => jobs)).toEqual([['mail-*', 'report'], undefined]);
+    for (const patterns of ['', 'Mail', 'mail.*', 'a|', '|']) {
+      const error = refused({ RONDO_API_KEYS: `shop:${secret}:read:${patterns}` });
+      const [problem] = error.problems;
+      expect(problem?.expected, patterns).toContain('patterns of job names');
+      expect(problem?.got).toBe('"(not shown)"');
+    }
+  });
+
   describe('with a file of keys', () => {
+    const hash = createHash('sha256').update(secret).digest('hex');
+    const hashOf = (text: string) => createHash('sha256').update(text).digest('hex');
     const write = (text: string) => {
       const file = join(mkdtempSync(join(tmpdir(), 'rondo-keys-')), 'keys');
       writeFileSync(file, text);
@@ -351,18 +370,50 @@ describe('the API', () => {
       return file;
     };
 
-    test('takes a key a line', () => {
-      const RONDO_API_KEYS_FILE = write(`a:${secret}-1:read\r\n\nb:${secret}-2:admin\n`);
-      const { keys } = loadConfig(
+    test('takes a hash a line, and leaves out what is for people', () => {
+      const text = `# who may\r\na:${hash}:read\r\n\n  b:${hashOf('two').toUpperCase()}:admin:mail-*|report\n# c:x:y\n`;
+      const RONDO_API_KEYS_FILE = write(text);
+      const { keys, keysFile } = loadConfig(
         { RONDO_API_KEYS_FILE, NODE_ENV: 'production', REDIS_URL: 'redis://x' },
         { api: true },
       ).http;
-      expect(keys.map(({ name }) => name)).toEqual(['a', 'b']);
+      expect(keysFile).toBe(RONDO_API_KEYS_FILE);
+      expect(keys).toEqual([
+        { name: 'a', scopes: ['read'], digest: Buffer.from(hash, 'hex') },
+        { name: 'b', scopes: ['admin'], digest: Buffer.from(hashOf('two'), 'hex'), jobs: ['mail-*', 'report'] },
+      ]);
     });
 
-    test('refuses what is wrong in it as in the setting, without showing it', () => {
-      const error = refused({ RONDO_API_KEYS_FILE: write('a:hunter2:read') });
-      expect(error.problems).toMatchObject([{ where: 'RONDO_API_KEYS[0]', got: '"(not shown)"' }]);
+    test('refuses a plain secret in it, says how to make a line, and shows nothing of it', () => {
+      const error = refused({ RONDO_API_KEYS_FILE: write(`# keys\na:${secret}:read\nb:${hash.slice(1)}:read`) });
+      expect(error.problems).toEqual(
+        [2, 3].map((line) => ({
+          where: `RONDO_API_KEYS_FILE line ${line}`,
+          expected: expect.stringMatching(/SHA-256 .* never the secret: `rondo keys new` makes both/),
+          got: '(not shown)',
+        })),
+      );
+      expect(JSON.stringify([error.message, error.problems])).not.toMatch(/hunter2|[0-9a-f]{32}/);
+    });
+
+    test('refuses what else is wrong in it as in the setting', () => {
+      const text = [
+        `A:${hash}:read`,
+        `a:${hash}:write`,
+        `b:${hash}:read`,
+        `b:${hashOf('two')}:read`,
+        'c',
+        `d:${hash}:read`,
+      ];
+      const error = refused({ RONDO_API_KEYS_FILE: write(text.join('\n')) });
+      expect(error.problems.map(({ where, expected }) => [Number(where.split(' ').at(-1)), expected])).toEqual([
+        [1, 'a name of small letters, digits and hyphens'],
+        [2, expect.stringContaining('scopes among')],
+        [3, 'a secret of its own'],
+        [4, 'a name of its own'],
+        [5, expect.stringContaining('name:sha256:scope|scope')],
+        [6, 'a secret of its own'],
+      ]);
     });
 
     test('refuses one that cannot be read, or stands beside the setting, and never shows what was given', () => {
@@ -374,15 +425,56 @@ describe('the API', () => {
     });
 
     test('wants keys in it where they are wanted', () => {
-      const error = refused({ RONDO_API_KEYS_FILE: write('\n\n'), HOST: '0.0.0.0' }, { api: true });
+      const error = refused({ RONDO_API_KEYS_FILE: write('\n#\n'), HOST: '0.0.0.0' }, { api: true });
       expect(error.problems).toMatchObject([
         { where: 'RONDO_API_KEYS', expected: expect.stringMatching(/at least one/) },
       ]);
     });
   });
 
+  test('counts requests where RONDO_RATE_LIMIT says how many', () => {
+    const limitOf = (RONDO_RATE_LIMIT: string) => loadConfig({ RONDO_RATE_LIMIT }).http.rateLimit;
+    expect(limitOf('1000/1m')).toEqual({ max: 1_000, perMs: 60_000 });
+    expect(limitOf('1/24h')).toEqual({ max: 1, perMs: 86_400_000 });
+    for (const RONDO_RATE_LIMIT of ['1000', '0/1m', '10/0s', '10/999ms', '10/25h', '-1/1m', '1.5/1m', 'x/1m', '10/m']) {
+      expect(refused({ RONDO_RATE_LIMIT }).problems).toEqual([
+        { where: 'RONDO_RATE_LIMIT', expected: expect.stringContaining('1000/1m'), got: `"${RONDO_RATE_LIMIT}"` },
+      ]);
+    }
+  });
+
+  test('believes the proxies that RONDO_TRUST_PROXY names', () => {
+    const trusted = (RONDO_TRUST_PROXY: string) => loadConfig({ RONDO_TRUST_PROXY }).http.trustProxy;
+    expect(trusted('0')).toBe(false);
+    expect(trusted('2')).toBe(2);
+    expect(trusted('10.0.0.0/8, ::1,Loopback')).toEqual(['10.0.0.0/8', '::1', 'loopback']);
+    for (const RONDO_TRUST_PROXY of ['true', '10', '-1', '*', 'proxy.example', '10.0.0.0/33', '10.0.0', ',', '0.5']) {
+      expect(refused({ RONDO_TRUST_PROXY }).problems).toMatchObject([{ where: 'RONDO_TRUST_PROXY' }]);
+    }
+  });
+
+  test('lets the origins call that RONDO_CORS_ORIGINS names', () => {
+    const origins = (RONDO_CORS_ORIGINS: string) => loadConfig({ RONDO_CORS_ORIGINS }).http.corsOrigins;
+    expect(origins('https://a.example, http://localhost:8080,')).toEqual([
+      'https://a.example',
+      'http://localhost:8080',
+    ]);
+    for (const wrong of [
+      '*',
+      'null',
+      'a.example',
+      'https://a.example/',
+      'https://a.example/x',
+      'https://*.a.example',
+    ]) {
+      expect(refused({ RONDO_CORS_ORIGINS: `https://b.example,${wrong}` }).problems, wrong).toMatchObject([
+        { where: 'RONDO_CORS_ORIGINS[1]', expected: expect.stringContaining('an origin such as') },
+      ]);
+    }
+  });
+
   test.each(['127.0.0.1', '127.1.2.3', 'localhost', '::1'])('without keys may listen on HOST=%s', (HOST) => {
-    expect(loadConfig({ HOST }, { api: true }).http).toEqual({ host: HOST, port: 3_000, keys: [] });
+    expect(loadConfig({ HOST }, { api: true }).http).toMatchObject({ host: HOST, port: 3_000, keys: [] });
   });
 
   test.each([

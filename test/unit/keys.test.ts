@@ -66,6 +66,23 @@ describe('a key', () => {
     expect(may()).toEqual([]);
   });
 
+  test('is for all jobs, or for those alone that a pattern of its fits', () => {
+    const uses = (...jobs: string[]) => {
+      const principal = principalOf({ ...keyOf('key', secret), ...(jobs.length > 0 && { jobs }) });
+      const names = ['mail', 'mail-digest', 'e-mail-digest', 'report', 'reports'];
+      return names.filter((name) => principal.mayUse(name));
+    };
+    expect(uses()).toHaveLength(5);
+    expect(uses('mail-*')).toEqual(['mail-digest']);
+    expect(uses('mail*', 'report')).toEqual(['mail', 'mail-digest', 'report']);
+    expect(uses('*-digest')).toEqual(['mail-digest', 'e-mail-digest']);
+    expect(uses('*ai*di*t')).toEqual(['mail-digest', 'e-mail-digest']);
+    expect(uses('*')).toHaveLength(5);
+    expect(uses('none')).toEqual([]);
+    // However many stars stand there, it is decided at once.
+    expect(uses(`${'*a'.repeat(20)}*b`)).toEqual([]);
+  });
+
   test('does not hold the secret that it came from', () => {
     const { keys } = loadConfig({ RONDO_API_KEYS: `ops:${secret}:read` }).http;
     expect(JSON.stringify(keys)).not.toContain('hunter2');

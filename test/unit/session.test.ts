@@ -14,19 +14,31 @@ const look = keyOf('look', 'two');
 const start = Date.UTC(2026, 10, 21);
 const hours = 3_600_000;
 
-function begin(key = ops, headers: Record<string, string> = {}) {
+function begin(
+  key = ops,
+  { headers = {}, secure = false }: { headers?: Record<string, string>; secure?: boolean } = {},
+) {
   let cookie = { name: '', value: '', options: {} as Record<string, unknown> };
   const response = {
     cookie: (name: string, value: string, options: Record<string, unknown>) => {
       cookie = { name, value, options };
     },
   } as unknown as Response;
-  createSessions([ops, look], () => start).begin({ headers, secure: false } as unknown as Request, response, key);
+  const sessions = createSessions(
+    () => [ops, look],
+    () => start,
+    () => 'shared',
+  );
+  sessions.begin({ headers, secure } as unknown as Request, response, key);
   return cookie;
 }
 
-function keyOfCookie(cookie: string, { keys = [ops, look], now = start } = {}): ApiKey | null {
-  return createSessions(keys, () => now).keyOf({ headers: { cookie } } as unknown as Request);
+function keyOfCookie(cookie: string, { keys = [ops, look], now = start, secret = 'shared' } = {}): ApiKey | null {
+  return createSessions(
+    () => keys,
+    () => now,
+    () => secret,
+  ).keyOf({ headers: { cookie } } as unknown as Request);
 }
 
 describe('a session', () => {
@@ -46,8 +58,14 @@ describe('a session', () => {
     expect(keyOfCookie(cookie, { now: start + 12 * hours })).toBeNull();
   });
 
-  test('stays on TLS where a proxy says that it speaks it', () => {
-    expect(begin(ops, { 'x-forwarded-proto': 'https' }).options).toMatchObject({ secure: true });
+  test('stays on TLS where it began there, whatever a header says that no proxy of ours sent', () => {
+    expect(begin(ops, { secure: true }).options).toMatchObject({ secure: true });
+    expect(begin(ops, { headers: { 'x-forwarded-proto': 'https' } }).options).toMatchObject({ secure: false });
+  });
+
+  test('cannot be made by who knows the digest of a key alone, as it stands in a file of keys', () => {
+    expect(keyOfCookie(cookie, { secret: 'another' })).toBeNull();
+    expect(keyOfCookie(cookie, { secret: '' })).toBeNull();
   });
 
   test('needs no escapes in its cookie, and does not show the secret or its digest', () => {

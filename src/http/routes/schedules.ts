@@ -34,9 +34,11 @@ export function scheduleRoutes(input: ScheduleRoutesInput): Router {
 function addReads(routes: Router, { broker, registry, now }: ScheduleRoutesInput): void {
   routes.get('/schedules', requires('read'), async (request, response) => {
     const { cursor, ...query } = read(listQuery, request.query);
-    const page = await withinMs(listMs, findSchedules(broker, { ...query, after: cursor }, now()));
+    const mine = jobsOf(response);
+    const page = await withinMs(listMs, findSchedules(broker, { ...query, ...mine, after: cursor }, now()));
     const next = page.last === null ? null : cursorOf(page.last);
-    response.json({ schedules: page.schedules, next, unreadable: page.unreadable });
+    // Whose job's an unreadable one is nobody knows.
+    response.json({ schedules: page.schedules, next, unreadable: mine.mayUse ? [] : page.unreadable });
   });
 
   routes.get('/schedules/:id', requires('read'), async (request, response) => {
@@ -96,6 +98,12 @@ function addOperations(routes: Router, { broker, emit, now }: ScheduleRoutesInpu
     const url = `/v1/jobs/${job}/runs/${encodeURIComponent(run)}`;
     response.status(202).location(url).json({ id: run, job, url });
   });
+}
+
+/** The jobs that a restricted key is for; nothing where it is for all. */
+function jobsOf(response: Response): { mayUse?: (job: string) => boolean } {
+  const principal = principalIn(response);
+  return principal?.restricted ? { mayUse: principal.mayUse } : {};
 }
 
 /** A health is judged of each: ten thousand take a second or two. */
