@@ -27,7 +27,26 @@ const job = defineJob({
   run: () => null,
 });
 const broker = await openBench(url, 'fail-fast');
-console.log(side === 'bare' ? await startBare() : await startRondo());
+if (side === 'addBulk') await addBulk();
+else console.log(side === 'bare' ? await startBare() : await startRondo());
+
+/** No server at all: tells how many runs a second BullMQ takes, a thousand with each call. */
+async function addBulk() {
+  const queue = new Queue(job.name, { connection: new Redis(url), prefix: 'bare' });
+  const runs = Array.from({ length: 1_000 }, () => ({
+    name: job.name,
+    data: { to: 'ada@example.com', template: 'invoice', values: { number: 1843, amount: '12.50', due: '2026-12-01' } },
+    opts: runOptions(job),
+  }));
+  await queue.addBulk(runs);
+  process.stdin.on('data', async (text) => {
+    const calls = Number(text);
+    const startedAt = performance.now();
+    for (let call = 0; call < calls; call++) await queue.addBulk(runs);
+    console.log((calls * runs.length * 1_000) / (performance.now() - startedAt));
+  });
+  console.log('ready');
+}
 
 /** What one would write without Rondo: no key, no validation, no log; the same options for the run. */
 async function startBare() {

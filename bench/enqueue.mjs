@@ -7,9 +7,10 @@ import { Redis } from 'ioredis';
 import { alternate, report } from './compare.mjs';
 
 const side = fileURLToPath(new URL('./enqueue-side.mjs', import.meta.url));
-const secret = 'a-secret-for-the-benchmark';
+export const secret = 'a-secret-for-the-benchmark';
 const seconds = 4;
-const body = JSON.stringify({
+const headers = { 'content-type': 'application/json', authorization: `Bearer ${secret}` };
+export const body = JSON.stringify({
   payload: { to: 'ada@example.com', template: 'invoice', values: { number: 1843, amount: '12.50', due: '2026-12-01' } },
 });
 
@@ -19,14 +20,19 @@ const body = JSON.stringify({
  * both for all the rounds.
  */
 export async function enqueue(url) {
-  const servers = { rondo: await start('rondo', url), 'bare Express': await start('bare', url) };
+  const [rondo, bare] = [await start('rondo', url), await start('bare', url)];
   const redis = new Redis(url);
-  const measure = async ({ port }) => {
+  let sent = 0;
+  const key = () => ({ 'idempotency-key': `key-${sent++}` });
+  const measure = async ({ word: port }, headersOfEach = null) => {
     await redis.flushall();
     const { requests, non2xx, errors } = await autocannon({
       url: `http://127.0.0.1:${port}/v1/jobs/send-email/runs`,
       method: 'POST',
-      headers: { 'content-type': 'application/json', authorization: `Bearer ${secret}` },
+      headers,
+      ...(headersOfEach && {
+        requests: [{ setupRequest: (request) => ({ ...request, headers: { ...headers, ...headersOfEach() } }) }],
+      }),
       body,
       connections: 100,
       duration: seconds,
@@ -34,14 +40,17 @@ export async function enqueue(url) {
     if (non2xx + errors > 0) throw new Error(`${non2xx} refused, ${errors} failed`);
     return requests.total / seconds;
   };
-  const sides = Object.entries(servers).map(([name, server]) => [name, () => measure(server)]);
-  report(await alternate(Object.fromEntries(sides)), 'requests/s');
-  for (const { child } of Object.values(servers)) child.kill();
+  report(await alternate({ rondo: () => measure(rondo), 'bare Express': () => measure(bare) }), 'requests/s');
+  console.log('\nwith an Idempotency-Key of its own on each:');
+  report(await alternate({ rondo: () => measure(rondo, key), 'bare Express': () => measure(bare, key) }), 'requests/s');
+  for (const { child } of [rondo, bare]) child.kill();
   redis.disconnect();
 }
 
-async function start(name, url) {
-  const child = spawn(process.execPath, [side, name, url, secret], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const [port] = await once(createInterface({ input: child.stdout }), 'line');
-  return { child, port };
+/** One side, in a process of its own, and the first word that it says: for a server its port. */
+export async function start(name, url) {
+  const child = spawn(process.execPath, [side, name, url, secret], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface({ input: child.stdout });
+  const [word] = await once(lines, 'line');
+  return { child, lines, word };
 }

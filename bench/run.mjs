@@ -1,6 +1,7 @@
 // Runs every benchmark, or those named: `npm run bench`, `npm run bench -- execute reconcile`.
 import { cpus, totalmem } from 'node:os';
 import { backfill } from './backfill.mjs';
+import { bulkEnqueue } from './bulk.mjs';
 import { enqueue } from './enqueue.mjs';
 import { execute } from './execute.mjs';
 import { processes } from './processes.mjs';
@@ -8,7 +9,7 @@ import { reconcile } from './reconcile.mjs';
 import { startServer } from './server.mjs';
 import { ticks } from './ticks.mjs';
 
-const benchmarks = { execute, enqueue, reconcile, ticks, backfill, processes };
+const benchmarks = { execute, enqueue, bulk: bulkEnqueue, reconcile, ticks, backfill, processes };
 const named = process.argv.slice(2);
 const unknown = named.filter((name) => !(name in benchmarks));
 if (unknown.length > 0) {

@@ -45,6 +45,17 @@ export const errorTable = {
     message: 'The change would remove more than half of the schedules of this app',
   },
   'request-invalid': { status: 422, retryable: false, message: 'The request does not fit' },
+  'idempotency-mismatch': {
+    status: 422,
+    retryable: false,
+    message: 'The Idempotency-Key was used for another request',
+  },
+  'idempotency-in-progress': {
+    status: 409,
+    retryable: true,
+    message: 'A request with this Idempotency-Key is under way',
+  },
+  'waiters-full': { status: 503, retryable: true, message: 'As many wait for runs here as this process allows' },
   'body-unreadable': { status: 400, retryable: false, message: 'The body cannot be read' },
   'body-too-large': { status: 413, retryable: false, message: 'The body is too large' },
   'body-type': { status: 415, retryable: false, message: 'The body must be application/json' },

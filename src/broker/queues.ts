@@ -33,6 +33,8 @@ export interface Keys {
   readonly jobs: string;
   /** Hash: schedules with a backfill that somebody has to look after, each to its job. */
   readonly backfills: string;
+  /** Hash: what was asked for under a caller's key, and the answer to it. */
+  idempotency(digest: string): string;
   readonly storeVersion: string;
   /** Begins the counters of requests and of failed sign-ins, which expire. */
   readonly limits: string;
@@ -173,6 +175,7 @@ function keysUnder(prefix: string): Keys {
     releases: `${whole}:releases`,
     jobs: `${whole}:jobs`,
     backfills: `${whole}:backfills`,
+    idempotency: (digest) => `${whole}:idempotency:${digest}`,
     storeVersion: `${whole}:version`,
     limits: `${whole}:limits:`,
     audit: { changes: `${whole}:audit`, refusals: `${whole}:audit:refusals` },

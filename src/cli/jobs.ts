@@ -5,11 +5,18 @@ import type { JobDefinition } from '../jobs/define-job.js';
 import { detailsOf, payloadSchemaOf, summaryOf } from '../jobs/describe.js';
 import { redactPayload } from '../jobs/secrets.js';
 import { inWords } from '../jobs/words.js';
-import { enqueue } from '../producers/runs.js';
+import {
+  type Deduplicate,
+  deduplicationKey,
+  deduplicationKeyWords,
+  type EnqueueOptions,
+  enqueueRun,
+} from '../producers/enqueue.js';
+import { addJobPauseCommands, printPaused } from './job-pause.js';
 import { facts, print, table } from './output.js';
 import { addRedriveCommands, printGone } from './redrive.js';
 import { withJobs, withRedis } from './session.js';
-import { durationMs, json, moment, wholeNumber } from './values.js';
+import { durationMs, json, moment, oneOf, wholeNumber } from './values.js';
 
 interface EnqueueFlags {
   payload?: unknown;
@@ -18,6 +25,9 @@ interface EnqueueFlags {
   priority?: number;
   attempts?: number;
   expiresIn?: number;
+  deduplicate?: string;
+  ttl?: number;
+  mode?: Deduplicate['mode'];
   json?: boolean;
 }
 
@@ -26,12 +36,14 @@ export function addJobCommands(jobs: Command): void {
     .command('list')
     .description('every job that this program knows')
     .option('--gone', 'those instead that the code declares no longer, and that have runs in Redis')
+    .option('--paused', 'those alone that are paused, with why')
     .option('--json', 'print JSON')
-    .action((flags) =>
-      flags.gone
-        ? printGone(flags)
-        : withJobs(({ registry }) => print(registry.jobs.map(summaryOf), flags, () => listing(registry.jobs))),
-    );
+    .action((flags) => {
+      if (flags.gone && flags.paused) refuse('either --gone or --paused, not both');
+      if (flags.gone) return printGone(flags);
+      if (flags.paused) return printPaused(flags);
+      return withJobs(({ registry }) => print(registry.jobs.map(summaryOf), flags, () => listing(registry.jobs)));
+    });
 
   jobs
     .command('show')
@@ -55,19 +67,50 @@ export function addJobCommands(jobs: Command): void {
     .option('--priority <number>', '1 goes first', wholeNumber(1, 2_097_151))
     .option('--attempts <number>', 'how often it is tried in all', wholeNumber(1, 1_000))
     .option('--expires-in <duration>', 'do not start it later than this after it was due', durationMs)
+    .option('--deduplicate <key>', 'one run in place of many with the same key')
+    .option('--ttl <duration>', 'with --deduplicate: for how long; until the run has ended, unless told', durationMs)
+    .option('--mode <mode>', 'with --deduplicate: throttle (the first wins) or debounce (the last)', oneOf(modes))
     .option('--json', 'print JSON')
-    .action((name: string, flags: EnqueueFlags) =>
-      withRedis(async ({ broker, registry }) => {
-        const { payload, at, delay, json: _json, ...options } = flags;
-        if (at !== undefined && delay !== undefined)
-          throw new RondoError('usage-wrong', 'either --delay or --at, not both');
-        const later = at === undefined ? delay : Math.max(0, at - Date.now());
-        const id = await enqueue(broker, registry.get(name), payload, { ...options, ...(later && { delay: later }) });
-        print({ job: name, id }, flags, () => `${name} ${id} is enqueued`);
-      }),
-    );
+    .action((name: string, flags: EnqueueFlags) => {
+      const optionsAt = optionsOf(flags);
+      return withRedis(async ({ broker, registry }) => {
+        const item = { payload: flags.payload, options: optionsAt(Date.now()) };
+        const { id, deduplicated } = await enqueueRun(broker, registry.get(name), item);
+        print({ job: name, id, ...(deduplicated && { deduplicated }) }, flags, () =>
+          deduplicated ? `${name} ${id} stands for it: nothing is enqueued` : `${name} ${id} is enqueued`,
+        );
+      });
+    });
 
   addRedriveCommands(jobs);
+  addJobPauseCommands(jobs);
+}
+
+const modes = ['throttle', 'debounce'] as const;
+
+/** What is wrong with them is said at once; how long it is until `at` is known when Redis is there. */
+function optionsOf(flags: EnqueueFlags): (now: number) => EnqueueOptions {
+  const { payload: _payload, json: _json, at, delay, deduplicate: key, ttl, mode, ...options } = flags;
+  if (at !== undefined && delay !== undefined) refuse('either --delay or --at, not both');
+  if (key === undefined && (ttl !== undefined || mode !== undefined)) refuse('--ttl and --mode want --deduplicate');
+  const by = key !== undefined && { deduplicate: deduplicateOf(key, { ttl, mode }, delay ?? at) };
+  return (now) => {
+    const later = at === undefined ? delay : Math.max(0, at - now);
+    return { ...options, ...by, ...(later && { delay: later }) };
+  };
+}
+
+function deduplicateOf(key: string, { ttl, mode }: Pick<EnqueueFlags, 'ttl' | 'mode'>, later?: number): Deduplicate {
+  if (!deduplicationKey.test(key)) refuse(`--deduplicate wants ${deduplicationKeyWords}`);
+  if (ttl === 0) refuse('--ttl is at least 1ms');
+  if (mode !== 'debounce') return { key, mode: 'throttle', ...(ttl !== undefined && { ttl }) };
+  if (ttl === undefined) return refuse('--mode debounce wants --ttl: how long to wait for the next');
+  if (later !== undefined) refuse('--mode debounce has its --ttl for a delay, and takes neither --delay nor --at');
+  return { key, mode, ttl };
+}
+
+function refuse(why: string): never {
+  throw new RondoError('usage-wrong', why);
 }
 
 function listing(jobs: readonly JobDefinition[]): string {

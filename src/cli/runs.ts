@@ -1,5 +1,8 @@
 import type { Command } from 'commander';
+import { type ErrorCode, errorTable, RondoError } from '../errors.js';
+import { knownName } from '../producers/gone-jobs.js';
 import { retryRun } from '../producers/redrive.js';
+import { walkRuns } from '../producers/run-pages.js';
 import { cancel, findRun, listRuns, type RunState, type RunView, runStates } from '../producers/runs.js';
 import { audited } from './audit.js';
 import { facts, print, table } from './output.js';
@@ -10,9 +13,13 @@ import { whoAmI } from './who.js';
 interface ListFlags {
   job?: string;
   state?: RunState;
+  schedule?: string;
+  code?: ErrorCode;
   limit: number;
   json?: boolean;
 }
+
+const codes = Object.keys(errorTable) as ErrorCode[];
 
 export function addRunCommands(runs: Command): void {
   runs
@@ -20,14 +27,25 @@ export function addRunCommands(runs: Command): void {
     .description('the newest runs, of all jobs or of one')
     .option('--job <name>', 'of this job')
     .option('--state <state>', runStates.join(', '), oneOf(runStates))
-    .option('--limit <number>', 'at most this many', wholeNumber(1, 1_000), 20)
+    .option('--schedule <id>', 'of this schedule; with --job', String)
+    .option('--code <code>', 'that failed with this code, such as run-timed-out; with --job', oneOf(codes))
+    .option('--limit <number>', 'at most this many; with --job more than 1000', wholeNumber(1, 100_000), 20)
     .option('--json', 'print JSON')
-    .action((flags: ListFlags) =>
-      withRedis(async ({ broker, registry }) => {
-        const found = await listRuns(broker, registry, flags);
+    .action((flags: ListFlags) => {
+      const { job, schedule, code, limit } = flags;
+      if (!job && (schedule || code || limit > 1_000))
+        throw new RondoError('usage-wrong', '--schedule, --code and a --limit beyond 1000 want --job');
+      return withRedis(async ({ broker, registry }) => {
+        const found = job
+          ? await walkRuns(broker, {
+              ...flags,
+              job: await knownName(broker, registry, job),
+              definition: registry.find(job),
+            })
+          : await listRuns(broker, registry, flags);
         print(found, flags, () => listing(found));
-      }),
-    );
+      });
+    });
 
   runs
     .command('show')

@@ -5,6 +5,7 @@ import type { ApiKey, Config } from '../config.js';
 import { RondoError } from '../errors.js';
 import type { Emit } from '../jobs/events.js';
 import type { Registry } from '../jobs/registry.js';
+import type { RunWatch } from '../producers/run-watch.js';
 import { auditChanges, auditSignIn } from './audit.js';
 import { boardRoutes } from './board.js';
 import { cors } from './cors.js';
@@ -15,8 +16,10 @@ import { restrictToJobs } from './restrict.js';
 import { auditRoutes } from './routes/audit.js';
 import { backfillRoutes } from './routes/backfills.js';
 import { healthRoutes } from './routes/health.js';
+import { jobPauseRoutes } from './routes/job-pause.js';
 import { jobRoutes } from './routes/jobs.js';
 import { redriveRoutes } from './routes/redrive.js';
+import { runEventRoutes } from './routes/run-events.js';
 import { runRoutes } from './routes/runs.js';
 import { scheduleRoutes } from './routes/schedules.js';
 import { signInRoutes } from './routes/sign-in.js';
@@ -31,12 +34,14 @@ export interface AppInput {
   /** What sessions are signed with beside their key. */
   readonly sessionSecret: () => string;
   readonly settings: Pick<Config['http'], 'rateLimit' | 'trustProxy' | 'corsOrigins'>;
+  /** By which callers wait for runs. */
+  readonly watch: RunWatch;
   readonly emit: Emit;
   readonly now: () => number;
 }
 
 /** Everything that is served: the API, Bull Board, and what probes ask. */
-export function createApp({ broker, registry, keys, sessionSecret, settings, emit, now }: AppInput): Express {
+export function createApp({ broker, registry, keys, sessionSecret, settings, emit, now, watch }: AppInput): Express {
   const sessions = createSessions(keys, now, sessionSecret);
   const noteSignIn = auditSignIn({ broker, emit });
   const signIns = createSignIns(broker, now, (request, how) => noteSignIn(request, `sign-in refused (${how})`, null));
@@ -53,8 +58,10 @@ export function createApp({ broker, registry, keys, sessionSecret, settings, emi
   api.use(answerHeaders, known, requireKey);
   if (settings.rateLimit) api.use(limitKeys(broker, settings.rateLimit, emit));
   api.use(restrictToJobs(broker, registry), auditChanges({ broker, registry, emit }, 'api'));
-  api.use(runRoutes(broker, registry, now));
-  api.use(jobRoutes(registry));
+  api.use(runRoutes(broker, registry, now, watch));
+  api.use(runEventRoutes(broker, registry, watch));
+  api.use(jobRoutes(broker, registry));
+  api.use(jobPauseRoutes(broker, registry, now));
   api.use(redriveRoutes(broker, registry));
   api.use(scheduleRoutes({ broker, registry, emit, now }));
   api.use(backfillRoutes(broker, now));

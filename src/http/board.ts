@@ -9,6 +9,7 @@ import type { JobDefinition } from '../jobs/define-job.js';
 import { payloadSchemaOf } from '../jobs/describe.js';
 import type { Registry } from '../jobs/registry.js';
 import { inWords } from '../jobs/words.js';
+import { pauseJob, resumeJob } from '../producers/job-pause.js';
 import { enqueue } from '../producers/runs.js';
 import { hideSecrets, refusedEdit } from './board-secrets.js';
 import { principalIn, requires } from './guard.js';
@@ -113,6 +114,15 @@ class JobQueue extends BullMQAdapter {
   /** Schedules belong to Rondo: the board shows them, and offers no edit, which would be undone in ten seconds. */
   override get supportsJobSchedulerUpdate(): boolean {
     return false;
+  }
+
+  /** As over HTTP, so that who looks for the reason finds whence it came. */
+  override async pause(): Promise<void> {
+    await pauseJob(this.#broker, this.#job.name, { by: 'the board', note: '', now: Date.now() });
+  }
+
+  override async resume(): Promise<void> {
+    await resumeJob(this.#broker, this.#job.name);
   }
 
   /** As over HTTP: the payload is checked, and the job's own policies hold. */

@@ -29,4 +29,4 @@ export function isFromAllowedOrigin(request: Request, response: Response): boole
   return isBearer && response.locals.allowedOrigin !== undefined;
 }
 
-const exposed = 'Location, Retry-After, RateLimit, RateLimit-Policy';
+const exposed = 'Location, Retry-After, Idempotent-Replayed, RateLimit, RateLimit-Policy';

@@ -4,7 +4,7 @@ import { errorTable, RondoError } from '../errors.js';
 /** Answers an error as problem details (RFC 9457), with its code and what exactly is wrong. */
 function sendProblem(response: Response, error: RondoError, further: object): void {
   const { code, status, problems, detail, retryable } = error;
-  if (retryable && (status === 503 || status === 429) && !response.hasHeader('Retry-After'))
+  if (retryable && [409, 429, 503].includes(status) && !response.hasHeader('Retry-After'))
     response.set('Retry-After', '2');
   if (status === 401) response.set('WWW-Authenticate', 'Bearer realm="rondo"');
   response
@@ -42,14 +42,18 @@ function wordsForBoard({ code, message }: RondoError) {
 /** Our own errors as they are; those of Redis, of Express and of its body parsers translated; the rest as `internal`. */
 function inOurWords(error: unknown): RondoError {
   if (error instanceof RondoError) return error;
-  const { message = '', status } = (error ?? {}) as { message?: string; status?: number };
+  const { message = '', status, limit } = (error ?? {}) as { message?: string; status?: number; limit?: number };
   if (isRedisTrouble(error)) return new RondoError('redis-unreachable', message, { cause: error });
-  if (status === 413) return new RondoError('body-too-large', 'at most 1 MiB');
+  if (status === 413) return new RondoError('body-too-large', `at most ${sizeInWords(limit ?? 2 ** 20)}`);
   if (status === 415) return new RondoError('body-type', message);
   // Express's own word for an address such as "/v1/jobs/%ff".
   if (error instanceof URIError) return new RondoError('address-unreadable', message);
   if (status === 400) return new RondoError('body-unreadable', message);
   return new RondoError('internal', '', { cause: error });
+}
+
+function sizeInWords(bytes: number): string {
+  return bytes < 2 ** 20 ? `${bytes / 2 ** 10} KiB` : `${bytes / 2 ** 20} MiB`;
 }
 
 function isRedisTrouble(error: unknown): boolean {

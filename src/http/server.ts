@@ -2,10 +2,11 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { RondoError } from '../errors.js';
+import { createRunWatch } from '../producers/run-watch.js';
 import { type AppInput, createApp } from './app.js';
 import { readSessionSecret } from './session.js';
 
-export interface ServerInput extends Omit<AppInput, 'sessionSecret'> {
+export interface ServerInput extends Omit<AppInput, 'sessionSecret' | 'watch'> {
   readonly host: string;
   /** 0 for any that is free. */
   readonly port: number;
@@ -14,7 +15,8 @@ export interface ServerInput extends Omit<AppInput, 'sessionSecret'> {
 /** The api role: listens, and finishes the answers that are under way when it stops. */
 export function createApiServer({ host, port, ...input }: ServerInput) {
   let secret = '';
-  const server = createServer(createApp({ ...input, sessionSecret: () => secret }));
+  const watch = createRunWatch(input.broker);
+  const server = createServer(createApp({ ...input, watch, sessionSecret: () => secret }));
   return {
     name: 'api',
     /** Where it listens, once started. */
@@ -35,6 +37,7 @@ export function createApiServer({ host, port, ...input }: ServerInput) {
     async stop(deadline: number) {
       if (!server.listening) return;
       const closed = once(server, 'close');
+      watch.stop();
       server.close();
       server.closeIdleConnections();
       const timer = setTimeout(() => server.closeAllConnections(), Math.max(0, Math.min(deadline - Date.now(), 5_000)));

@@ -3,23 +3,30 @@ import { RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
 
 /**
- * Adds a run where fewer than the job's `maxWaiting` wait. One process never exceeds that; several that add at the same
- * moment may, by what is under way in the others.
+ * Adds runs where, with them, no more than the job's `maxWaiting` wait. One process never exceeds that; several that
+ * add at the same moment may, by what is under way in the others.
  *
+ * @param more how many they are, one unless told, and what bounds the call to Redis that counts
  * @throws RondoError `queue-full`
  */
-export async function addWithin<Added>(queue: Queue, job: JobDefinition, add: () => Promise<Added>): Promise<Added> {
+export async function addWithin<Added>(
+  queue: Queue,
+  job: JobDefinition,
+  add: () => Promise<Added>,
+  { runs = 1, bounded = (work) => work }: { runs?: number; bounded?: (work: Promise<number>) => Promise<number> } = {},
+): Promise<Added> {
   if (job.maxWaiting === null) return add();
-  const waiting = await queue.getJobCountByTypes('wait', 'prioritized');
+  const waiting = await bounded(queue.getJobCountByTypes('wait', 'prioritized'));
   const adding = underWay.get(queue) ?? 0;
-  if (waiting + adding >= job.maxWaiting) {
-    throw new RondoError('queue-full', `${job.name}: ${waiting + adding} of ${job.maxWaiting}`);
+  if (waiting + adding + runs > job.maxWaiting) {
+    const wanted = runs > 1 ? `, and ${runs} more are to` : '';
+    throw new RondoError('queue-full', `${job.name}: ${waiting + adding} of ${job.maxWaiting}${wanted}`);
   }
-  underWay.set(queue, adding + 1);
+  underWay.set(queue, adding + runs);
   try {
     return await add();
   } finally {
-    underWay.set(queue, (underWay.get(queue) ?? 1) - 1);
+    underWay.set(queue, (underWay.get(queue) ?? runs) - runs);
   }
 }
 

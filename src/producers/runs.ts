@@ -2,24 +2,16 @@ import type { Job, JobState, JobType } from 'bullmq';
 import { cancelRun } from '../broker/cancel.js';
 import { backfillOf } from '../broker/lane.js';
 import { ledgerKeys } from '../broker/ledger-format.js';
-import { type Broker, runOptions, versionOf } from '../broker/queues.js';
+import { type Broker, versionOf } from '../broker/queues.js';
 import { caughtUpId, scheduleOf, tickOf } from '../broker/repeat.js';
 import { codeInStack, RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
-import { readPayload } from '../jobs/payload.js';
 import type { Registry } from '../jobs/registry.js';
-import { addWithin } from './backlog.js';
+import type { Redactor } from '../jobs/secrets.js';
 import { knownName } from './gone-jobs.js';
 import { redactorOfRun, shownPayload } from './shown.js';
 
-/** Overrides for one run. Durations in ms, times in ms since the epoch. */
-export interface EnqueueOptions {
-  readonly delay?: number;
-  readonly priority?: number;
-  readonly attempts?: number;
-  /** The run is not started later than this long after it was due. */
-  readonly expiresIn?: number;
-}
+export { type EnqueueOptions, enqueue } from './enqueue.js';
 
 /** A run as people and services see it. Times are ISO. */
 export interface RunView {
@@ -51,29 +43,6 @@ export type RunState = (typeof runStates)[number];
 /** How a run came: by its schedule, by Rondo for a tick that was missed, by a backfill, by somebody out of turn, or on its own. */
 export type RunOrigin = 'scheduled' | 'caught-up' | 'backfilled' | 'triggered' | 'ad-hoc';
 
-/**
- * Puts a run into its job's queue. The payload is stored as it came; the schema reads it again when it runs.
- *
- * @returns the run's id
- * @throws RondoError `job-disabled`, `payload-invalid` with what the schema refused, `queue-full`, or `run-invalid`
- */
-export async function enqueue(
-  broker: Broker,
-  job: JobDefinition,
-  payload: unknown,
-  options: EnqueueOptions = {},
-): Promise<string> {
-  if (!job.enabled) throw new RondoError('job-disabled', job.name);
-  const data = payload ?? {};
-  const { refused } = readPayload(job, data);
-  if (refused) throw refused;
-  const { expiresIn, ...overrides } = options;
-  const queue = broker.queue(job.name);
-  const stored = { ...runOptions(job), ...overrides, ...(expiresIn !== undefined && { expiresIn }) };
-  const added = await addWithin(queue, job, () => queue.add(job.name, data, stored));
-  return String(added.id);
-}
-
 /** @throws RondoError `run-unknown` */
 export async function findRun(
   broker: Broker,
@@ -101,6 +70,13 @@ export async function cancel(broker: Broker, job: string, id: string, by: string
   if (done === 'unknown') throw new RondoError('run-unknown', `${job} ${id}`);
   if (done === 'ended') throw new RondoError('run-ended', `${job} ${id}`);
   return done;
+}
+
+/** Hides a run's secrets in what is told of it while it executes. @throws RondoError `run-unknown` */
+export async function readRedactor(broker: Broker, job: JobDefinition, id: string): Promise<Redactor> {
+  const found: Job | undefined = await broker.queue(job.name).getJob(id);
+  if (!found) throw new RondoError('run-unknown', `${job.name} ${id}`);
+  return redactorOfRun(job, found);
 }
 
 /** The newest runs of one job or of all, in one state or in any; of the delayed ones the soonest. At most `limit`. */
@@ -141,7 +117,12 @@ function stateOf(state: JobState | 'unknown'): RunState {
   return known ?? 'waiting';
 }
 
-async function viewOf(broker: Broker, job: JobDefinition | undefined, run: Job, state: RunState): Promise<RunView> {
+export async function viewOf(
+  broker: Broker,
+  job: JobDefinition | undefined,
+  run: Job,
+  state: RunState,
+): Promise<RunView> {
   const { origin, schedule, tick } = await originOf(broker, run);
   const { text, value } = redactorOfRun(job, run);
   return {

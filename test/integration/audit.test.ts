@@ -75,12 +75,10 @@ describe('the audit log', () => {
     expect(JSON.stringify(entries)).not.toContain('hunter2');
   });
 
-  it('has cancels, retries and redrives, and no single enqueue', async () => {
-    const { api, log, enqueue, broker } = await serveMail();
+  it('has cancels and redrives, and no single enqueue', async () => {
+    const { api, log, enqueue } = await serveMail();
     const id = await enqueue();
     await api.call('POST', `/v1/jobs/mail/runs/${id}/cancel`);
-    const failed = await broker.queue('mail').add('mail', { nothing: 1 }, { attempts: 1 });
-    await (await broker.queue('mail').getJob(String(failed.id)))?.remove();
     await api.call('POST', '/v1/jobs/mail/redrive', { json: { limit: 5 } });
     expect(await log()).toMatchObject([
       { action: 'POST /v1/jobs/mail/redrive', target: 'job mail', request: { limit: 5 } },

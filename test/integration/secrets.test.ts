@@ -206,9 +206,9 @@ describe('the secrets of a payload', () => {
     expect(await shown('lost')).toBe('[secret]');
   });
 
-  it('are not told by a rejection that nobody awaits', async () => {
+  it('are in no failure of a handler that threw them as a string', async () => {
     const job = defineJob({
-      name: 'stray',
+      name: 'thrower',
       payload: z.object({ token: z.string() }),
       secret: ['token'],
       retry: { attempts: 1 },
@@ -218,11 +218,11 @@ describe('the secrets of a payload', () => {
     });
     const { serve, work, events, broker } = await fixture([job]);
     const api = await serve();
-    const { id } = (await api.call('POST', '/v1/jobs/stray/runs', { json: { payload: { token } } })).body;
+    const { id } = (await api.call('POST', '/v1/jobs/thrower/runs', { json: { payload: { token } } })).body;
     await work();
     const failed = await events.next('run.failed', ({ run }) => run === id);
     expect(failed.reason).toContain('[secret]');
-    const stored = await eventually(async () => (await broker.queue('stray').getJob(id))?.stacktrace?.[0]);
+    const stored = await eventually(async () => (await broker.queue('thrower').getJob(id))?.stacktrace?.[0]);
     expectNoSecret(stored, 'the stack');
   });
 });

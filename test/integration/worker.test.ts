@@ -4,6 +4,7 @@ import { runOptions } from '../../src/broker/queues.js';
 import { NonRetryableError, RondoError } from '../../src/errors.js';
 import type { JobContext } from '../../src/jobs/context.js';
 import { defineJob, type JobDefinition } from '../../src/jobs/define-job.js';
+import { createRegistry } from '../../src/jobs/registry.js';
 import { enqueue, findRun, listRuns } from '../../src/producers/runs.js';
 import { aborted, createGate, never } from '../support/gate.js';
 import { eventually, type Fixture, fixture } from '../support/harness.js';
@@ -479,7 +480,7 @@ describe('how much runs at once', () => {
     await Promise.all([work(), work()]);
     await eventually(() => events.of('run.succeeded').length === 6);
 
-    const runs = await listRuns(broker, { jobs: [job] } as never, { state: 'completed' });
+    const runs = await listRuns(broker, createRegistry([job]), { state: 'completed' });
     const starts = runs.map(({ startedAt }) => Date.parse(startedAt ?? '')).sort((a, b) => a - b);
     const gaps = [2, 4].map((index) => (starts[index] ?? 0) - (starts[index - 2] ?? 0));
     for (const gap of gaps) expect(gap, `starts ${starts}`).toBeGreaterThanOrEqual(300);
@@ -540,7 +541,7 @@ describe('finished runs', () => {
     for (const fail of [false, true, false, true, false]) ids.push(await enqueue(broker, job, { fail }));
     await eventually(() => events.of('run.succeeded').length + events.of('run.failed').length === 5);
 
-    const kept = (await listRuns(broker, { jobs: [job] } as never)).map(({ id, state }) => `${id} ${state}`);
+    const kept = (await listRuns(broker, createRegistry([job]))).map(({ id, state }) => `${id} ${state}`);
     expect(kept.sort()).toEqual([`${ids[2]} completed`, `${ids[3]} failed`, `${ids[4]} completed`].sort());
   });
 
@@ -778,7 +779,7 @@ describe('a disabled job', () => {
     const { broker } = await fixture([job]);
 
     await expect(enqueue(broker, job, {})).rejects.toMatchObject({ code: 'job-disabled' });
-    expect(await listRuns(broker, { jobs: [job] } as never)).toEqual([]);
+    expect(await listRuns(broker, createRegistry([job]))).toEqual([]);
   });
 });
 

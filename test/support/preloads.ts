@@ -65,6 +65,21 @@ export function diesAt(point: DeathPoint, file: string): Record<string, string> 
     }`);
 }
 
+/** The environment of an api process that kills itself right before, or right after, Redis has the first run. */
+export function diesAtAdd(point: 'before' | 'after'): Record<string, string> {
+  return preload(`
+    import { createRequire } from 'node:module';
+    const { Redis } = createRequire(process.argv[1])('ioredis');
+    const send = Redis.prototype.sendCommand;
+    Redis.prototype.sendCommand = function (command, stream) {
+      const adds = /^eval/.test(command.name) && String(command.args[2]).endsWith(':wait');
+      if (adds && ${point === 'before'}) process.kill(process.pid, 'SIGKILL');
+      const answer = send.call(this, command, stream);
+      if (adds) answer.then(() => process.kill(process.pid, 'SIGKILL'), () => {});
+      return answer;
+    };`);
+}
+
 function preload(source: string): Record<string, string> {
   const file = join(freshFolder(), 'preload.mjs');
   writeFileSync(file, source);

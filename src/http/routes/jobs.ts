@@ -1,17 +1,33 @@
 import { Router } from 'express';
+import type { Broker } from '../../broker/queues.js';
+import type { JobDefinition } from '../../jobs/define-job.js';
 import { detailsOf } from '../../jobs/describe.js';
 import type { Registry } from '../../jobs/registry.js';
+import { readJobPause } from '../../producers/job-pause.js';
 import { principalIn, requires } from '../guard.js';
+import { nameIn } from '../request.js';
+import { withinMs } from '../within.js';
 
 /** What can run. */
-export function jobRoutes(registry: Registry): Router {
+export function jobRoutes(broker: Broker, registry: Registry): Router {
   const routes = Router();
-  routes.get('/jobs', requires('read'), (_request, response) => {
+  routes.get('/jobs', requires('read'), async (_request, response) => {
     const mine = registry.jobs.filter(({ name }) => principalIn(response)?.mayUse(name));
-    response.json({ jobs: mine.map(detailsOf) });
+    response.json({ jobs: await withPauses(mine) });
   });
-  routes.get('/jobs/:job', requires('read'), (request, response) => {
-    response.json(detailsOf(registry.get(String(request.params.job))));
+  routes.get('/jobs/:job', requires('read'), async (request, response) => {
+    const [job] = await withPauses([registry.get(nameIn(request, 'job'))]);
+    response.json(job);
   });
   return routes;
+
+  /** All but this is known without Redis: while that is away `paused` is missing. */
+  async function withPauses(jobs: readonly JobDefinition[]) {
+    const asked = Promise.all(jobs.map(({ name }) => readJobPause(broker, name)));
+    const pauses = await withinMs(askMs, asked).catch(() => []);
+    return jobs.map((job, index) => ({ ...detailsOf(job), paused: pauses[index] }));
+  }
 }
+
+/** In ms. */
+const askMs = 1_000;
