@@ -32,7 +32,8 @@ export function duration(bounds: { min?: number; max?: number } = {}) {
     max < Number.MAX_SAFE_INTEGER && `at most ${formatDuration(max)}`,
   ].filter(Boolean);
   const expected = ["a duration such as '10s', '5m', '1h', '1d' or whole milliseconds", ...range].join(', ');
-  return z.custom<Duration>(isText, expected).transform((text, context) => {
+  const described = z.custom<Duration>(isText, expected).meta({ type: ['string', 'integer'], description: expected });
+  return described.transform((text, context) => {
     const ms = parseDuration(text);
     if (ms !== null && ms >= min && ms <= max) return ms;
     context.addIssue({ code: 'custom', message: expected });

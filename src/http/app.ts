@@ -15,6 +15,7 @@ import { limitKeys } from './rate-limit.js';
 import { restrictToJobs } from './restrict.js';
 import { auditRoutes } from './routes/audit.js';
 import { backfillRoutes } from './routes/backfills.js';
+import { docsRoutes } from './routes/docs.js';
 import { healthRoutes } from './routes/health.js';
 import { jobPauseRoutes } from './routes/job-pause.js';
 import { jobRoutes } from './routes/jobs.js';
@@ -70,7 +71,7 @@ export function createApp({ broker, registry, keys, sessionSecret, settings, emi
   app.use('/v1', api);
   app.use(helmet(pageHeaders));
   app.use(healthRoutes(broker));
-  app.use(known, signInRoutes({ keys, sessions, signIns, note: noteSignIn }), requireKey);
+  app.use(known, signInRoutes({ keys, sessions, signIns, note: noteSignIn }), requireKey, docsRoutes(registry));
   app.use('/board/api', auditChanges({ broker, registry, emit }, 'board'));
   app.use(boardRoutes(broker, registry));
   app.get('/', (_request, response) => response.redirect(303, '/board'));

@@ -48,7 +48,7 @@ const saysSomething = ({ dates, yearly, weekly }: Calendar, context: z.Refinemen
   context.addIssue({ code: 'custom', path: ['dates'], message: 'at least one of dates, yearly, weekly' });
 };
 
-const calendarSchema = calendarFields.superRefine(saysSomething as never);
+export const calendarSchema = calendarFields.superRefine(saysSomething as never);
 const namedSchema = calendarFields.extend({ name: nameSchema }).superRefine(saysSomething as never);
 
 /** The options of a schedule that say when it does not run. */

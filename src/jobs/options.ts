@@ -118,7 +118,7 @@ const misfireFields = {
 /** What a job says for all its schedules, and each of them may say for itself. */
 const sharedFields = { ...misfireFields, overlap: z.enum(overlaps).optional() };
 
-const scheduleFields = z.strictObject({
+export const scheduleFields = z.strictObject({
   id: nameSchema,
   description: z.string().default(''),
   cron: cronSchema.optional(),

@@ -24,7 +24,7 @@ const momentSchema = z.iso
   .transform((text) => Date.parse(text))
   .optional();
 
-const auditQuery = z.strictObject({
+export const auditQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(1_000).default(100),
   cursor: z
     .string()

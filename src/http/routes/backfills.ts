@@ -48,13 +48,13 @@ export function backfillRoutes(broker: Broker, now: () => number): Router {
 const answerMs = 1_500;
 const planMs = 15_000;
 
-const momentSchema = z
+export const momentSchema = z
   .union([z.iso.datetime({ offset: true }), z.iso.datetime({ offset: true, precision: -1 }), z.iso.date()], {
     error: 'an ISO time with a zone, such as "2026-11-21T07:00:00Z"',
   })
   .transform((time) => Date.parse(time));
 
-const bodySchema = z.strictObject({
+export const backfillBody = z.strictObject({
   from: momentSchema,
   to: momentSchema,
   onlyMissed: z.boolean().default(false),
@@ -63,10 +63,10 @@ const bodySchema = z.strictObject({
   confirm: z.boolean().default(false),
 });
 
-function read(body: unknown): z.output<typeof bodySchema> {
-  const found = bodySchema.safeParse(body);
+function read(body: unknown): z.output<typeof backfillBody> {
+  const found = backfillBody.safeParse(body);
   if (found.success) return found.data;
-  const known = () => Object.keys(bodySchema.shape);
+  const known = () => Object.keys(backfillBody.shape);
   throw new RondoError('request-invalid', '', { problems: problemsOf(found.error, body, { known }) });
 }
 

@@ -36,7 +36,7 @@ const redriveMs = 15_000;
 
 const codes = Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]];
 
-const redriveBody = z.strictObject({
+export const redriveBody = z.strictObject({
   code: z.enum(codes, { error: 'the code of an error, such as "run-quarantined"' }).optional(),
   limit: z.int().min(1).max(5_000).default(1_000),
 });

@@ -120,7 +120,7 @@ const momentQuery = z.iso
   .optional();
 const limit = (most: number, usual: number) => z.coerce.number().int().min(1).max(most).default(usual);
 
-const listQuery = z.strictObject({
+export const listQuery = z.strictObject({
   job: z.string().optional(),
   owner: z.string().optional(),
   health: z.enum(healths).optional(),
@@ -138,7 +138,7 @@ const listQuery = z.strictObject({
 
 const outcomesExpected = `one or more of ${tickOutcomes.join(', ')}, comma-separated`;
 
-const ticksQuery = z.strictObject({
+export const ticksQuery = z.strictObject({
   from: momentQuery,
   to: momentQuery,
   outcome: z
@@ -156,13 +156,13 @@ const ticksQuery = z.strictObject({
   limit: limit(1_000, 20),
 });
 
-const previewQuery = z.strictObject({ from: momentQuery, count: limit(1_000, 5) });
+export const previewQuery = z.strictObject({ from: momentQuery, count: limit(1_000, 5) });
 
 const nothing = z.strictObject({});
 
 const untilExpected = 'a duration such as "2h", or an ISO time with its zone, that is to come';
 
-const pauseBody = (now: number) =>
+export const pauseBody = (now: number) =>
   z.strictObject({
     note: z.string().max(1_000).default(''),
     until: z

@@ -1,0 +1,44 @@
+import { z } from 'zod';
+import type { Operation } from './operation.js';
+
+const ready = z.object({
+  status: z.enum(['ready', 'unready']),
+  parts: z.object({ redis: z.object({ status: z.enum(['ready', 'unready']), reason: z.string().optional() }) }),
+});
+
+export const serviceOperations: readonly Operation[] = [
+  {
+    id: 'isAlive',
+    method: 'get',
+    path: '/livez',
+    tag: 'Service',
+    summary: 'Whether the process answers',
+    scope: null,
+    answers: { 200: { description: 'It does', schema: z.object({ status: z.literal('alive') }) } },
+    errors: [],
+  },
+  {
+    id: 'isReady',
+    method: 'get',
+    path: '/readyz',
+    tag: 'Service',
+    summary: 'Whether Redis answers the process',
+    scope: null,
+    answers: {
+      200: { description: 'It does', schema: ready },
+      503: { description: 'It does not, and why', schema: ready },
+    },
+    errors: [],
+  },
+  {
+    id: 'getOpenApi',
+    method: 'get',
+    path: '/openapi.json',
+    tag: 'Service',
+    summary: 'This document',
+    description: 'It names jobs and what they take, as `GET /v1/jobs` does, and wants the same scope.',
+    scope: 'read',
+    answers: { 200: { description: 'OpenAPI 3.1', schema: z.looseObject({ openapi: z.string() }) } },
+    errors: [],
+  },
+];
