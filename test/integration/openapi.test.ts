@@ -6,6 +6,7 @@ import { defineCalendar } from '../../src/jobs/calendar.js';
 import { defineJob } from '../../src/jobs/define-job.js';
 import { payloadSchemaOf } from '../../src/jobs/describe.js';
 import { createRegistry } from '../../src/jobs/registry.js';
+import { createRunWatch } from '../../src/producers/run-watch.js';
 import { eventually, fixture } from '../support/harness.js';
 import { type Answer, type Api, apiKey, type Call, expectProblem } from '../support/http.js';
 import { type Described, danglingRefs, fieldsOf, type Json, operationsOf, routesOf } from '../support/openapi.js';
@@ -71,6 +72,7 @@ describe('GET /openapi.json', () => {
       ...{ broker, registry: createRegistry(jobs), keys: () => [], sessionSecret: () => '', emit: events.emit },
       settings: { rateLimit: { max: 1, perMs: 60_000 }, trustProxy: false, corsOrigins: ['https://app.example.com'] },
       now: Date.now,
+      watch: createRunWatch(broker),
     });
     const pages = /^\w+ (\/|\/login|\/logout|\/docs\/.*|\/\^.*|\/board.*)$/;
 
@@ -145,7 +147,7 @@ describe('the API, called as its document tells', { timeout: 120_000 }, () => {
       seen.set(id, (seen.get(id) ?? new Set()).add(answer.status));
     }
     const expected = operations
-      .filter(({ id }) => id !== 'enqueueRun.resting')
+      .filter(({ id }) => !id.endsWith('.resting'))
       .map(({ id, statuses }) => [id, statuses.filter((status) => status < 300)]);
     expect(Object.fromEntries([...seen].map(([id, statuses]) => [id, [...statuses].sort()]))).toEqual(
       Object.fromEntries(expected),
@@ -193,10 +195,14 @@ describe('the API, called as its document tells', { timeout: 120_000 }, () => {
   });
 
   it('answers whatever comes with a status that is told, and as is told', async () => {
-    const { api, document, events, operations } = await serveDocument();
+    const { api, document, events, operations, work } = await serveDocument();
     const put = await api.call('PUT', '/v1/schedules/put', { json: { job: 'anything', every: '1d' } });
-    const run = await api.call('POST', '/v1/jobs/anything/runs', { json: { delay: '1d' } });
+    const run = await api.call('POST', '/v1/jobs/anything/runs');
     expect([put.status, run.status]).toEqual([201, 202]);
+    // One that has ended: who follows it is answered at once.
+    const pool = await work({ jobs: [anything] });
+    await events.next('run.succeeded', (event) => event.run === run.body.id);
+    await pool.stop(Date.now());
 
     // The paths of the other jobs are the same route once more.
     const tried = operations.filter(({ id }) => !/\.(tree|anything|resting)$/.test(id));
@@ -246,13 +252,32 @@ async function* goodCalls(api: Api): AsyncGenerator<GoodCall> {
   for (const { name } of jobs) {
     if (name in goodPayloads) yield { id: `enqueueRun.${name}`, json: { payload: goodPayloads[name] } };
   }
-  yield { id: 'listRuns', path: `${runs}?state=delayed&limit=5` };
+  const headers = { 'Idempotency-Key': 'once' };
+  for (const _ of [1, 2])
+    yield { id: 'enqueueRun', path: runs, headers, json: { deduplicate: { key: 'a' }, delay: '1h' } };
+  yield { id: 'enqueueRun', path: runs, json: { deduplicate: { key: 'a', ttl: '1h' }, delay: '1h' } };
+  const bulk = [
+    { payload: { to: 'a@example.com' }, delay: '1h' },
+    { payload: goodPayloads.tree, delay: '1h' },
+  ];
+  yield { id: 'enqueueRuns', path: `${runs}/bulk`, json: { runs: bulk } };
+  yield { id: 'enqueueRuns.anything', json: { runs: bulk.map((it) => ({ ...it, deduplicate: { key: 'b' } })) } };
+  yield { id: 'enqueueRuns.send-email', json: { runs: bulk.slice(0, 1) } };
+  yield { id: 'enqueueRuns.tree', json: { runs: bulk.slice(1) } };
+  for (const query of ['?state=delayed&limit=1', '?code=run-expired&schedule=none', '']) {
+    yield { id: 'listRuns', path: runs + query };
+  }
+  yield { id: 'pauseJob', path: '/v1/jobs/tree/pause', json: { note: 'stocktaking' } };
+  for (const id of ['listJobs', 'getJob']) yield { id, path: id === 'getJob' ? '/v1/jobs/tree' : '/v1/jobs' };
+  yield { id: 'resumeJob', path: '/v1/jobs/tree/resume' };
   yield { id: 'getRun', path: `${runs}/${await enqueue({ payload: { a: 1 }, delay: 3_600_000 })}` };
   yield { id: 'cancelRun', path: `${runs}/${await enqueue({ delay: '1h' })}/cancel` };
   const failing = await enqueue({ payload: { to: 'a@example.com' }, attempts: 1 }, 'send-email');
   const failed = `/v1/jobs/send-email/runs/${failing}`;
   await eventually(async () => (await api.call('GET', failed)).body.state === 'failed');
-  yield { id: 'getRun', path: failed };
+  yield { id: 'getRun', path: `${failed}?wait=20s` };
+  yield { id: 'followRun', path: `${failed}/events` };
+  yield { id: 'followRun', path: `${failed}/events`, headers: { 'Last-Event-ID': '0.end' } };
   yield { id: 'retryRun', path: `${failed}/retry` };
   yield { id: 'redriveJob', path: '/v1/jobs/send-email/redrive', json: { limit: 5 } };
 
@@ -311,12 +336,14 @@ interface HostileCall extends Call {
 /** What calls an operation badly: its path, each of its parameters, its body, and each field of that. */
 function hostileCalls(document: Json, { method, path, query, body }: Described, run: string): HostileCall[] {
   const known = path.replace('{job}', 'anything').replace('{id}', path.includes('/runs/') ? run : 'put');
-  const names = [...query, '__proto__', 'constructor', 'x'.repeat(500)];
+  const names = query.length > 0 ? [...query, 'constructor', 'x'.repeat(500)] : ['__proto__'];
   const queries = names.flatMap((name) => badQueries.map((value) => `?${name}${value}`));
   return [
     ...badPaths(path).map((address) => ({ what: address.slice(0, 60), path: address, ...(body && { json: {} }) })),
     ...queries.map((text) => ({ what: text.slice(0, 40), path: known + text })),
+    ...badHeaders.map((headers) => ({ what: JSON.stringify(headers).slice(0, 40), path: known, headers })),
     ...(method === 'GET' ? [] : badBodies.map((call) => ({ ...call, path: known }))),
+    ...(path.endsWith('/bulk') ? [{ what: '10 MiB and more', path: known, ...ofBytes(10_600_000) }] : []),
     ...(body ? badFields(fieldsOf(document, body)).map((call) => ({ ...call, path: known })) : []),
   ];
 }
@@ -384,10 +411,14 @@ const badTexts: readonly (readonly [string, string | Uint8Array<ArrayBuffer>])[]
   ['a constructor', '{"constructor":{"prototype":{"a":1}}}'],
   ['the same key twice', '{"payload":1,"payload":2}'],
   ['a large number', '{"payload":1e400,"limit":1e400}'],
-  ['1 MiB and more', `{"payload":"${'x'.repeat(1_100_000)}"}`],
 ];
 const badTypes = ['text/xml', 'text/plain', 'application/jsonp', 'multipart/form-data', `${json}; charset=ebcdic`, 'x'];
+const ofBytes = (bytes: number) => ({ headers: { 'content-type': json }, body: `{"payload":"${'x'.repeat(bytes)}"}` });
+const badHeaders = ['x'.repeat(300), 'x'.repeat(20_000), 'two words', '\u00e9'].flatMap((value) =>
+  ['Idempotency-Key', 'Last-Event-ID', 'Origin', 'Cookie'].map((name) => ({ [name]: value })),
+);
 const badBodies: readonly (Call & { readonly what: string })[] = [
+  { what: '1 MiB and more', ...ofBytes(1_100_000) },
   ...badTexts.map(([what, body]) => ({ what, headers: { 'content-type': json }, body })),
   ...badTypes.map((type) => ({ what: type, headers: { 'content-type': type }, body: '{}' })),
   ...['gzip', 'br', 'zip'].map((encoding) => ({

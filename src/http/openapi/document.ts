@@ -92,6 +92,7 @@ const shared = {
   RunDetails: views.runDetails,
   RunAddress: views.runAddress,
   Job: views.jobView,
+  JobPause: views.jobPause,
   Timing: views.timingView,
   Schedule: views.scheduleView,
   ScheduleDetails: views.scheduleDetails,

@@ -1,6 +1,7 @@
 import { z } from 'zod';
+import { pauseJobBody, resumeJobBody } from '../routes/job-pause.js';
 import type { Operation } from './operation.js';
-import { jobView } from './views.js';
+import { jobPause, jobView } from './views.js';
 
 export const jobOperations: readonly Operation[] = [
   {
@@ -22,5 +23,33 @@ export const jobOperations: readonly Operation[] = [
     scope: 'read',
     answers: { 200: { description: 'The definition', schema: jobView } },
     errors: ['job-unknown'],
+  },
+  {
+    id: 'pauseJob',
+    method: 'post',
+    path: '/v1/jobs/{job}/pause',
+    tag: 'Jobs',
+    summary: 'Start no run of a job, of a schedule or not',
+    description: 'What executes goes on.',
+    scope: 'operate',
+    body: { schema: pauseJobBody, required: false },
+    answers: { 200: { description: 'It is paused', schema: z.object({ job: z.string(), paused: jobPause }) } },
+    errors: ['job-unknown', 'redis-unreachable'],
+  },
+  {
+    id: 'resumeJob',
+    method: 'post',
+    path: '/v1/jobs/{job}/resume',
+    tag: 'Jobs',
+    summary: 'Let the runs of a job start again',
+    scope: 'operate',
+    body: { schema: resumeJobBody, required: false },
+    answers: {
+      200: {
+        description: 'Whether it was paused',
+        schema: z.object({ job: z.string(), resumed: z.boolean() }),
+      },
+    },
+    errors: ['job-unknown', 'redis-unreachable'],
   },
 ];

@@ -7,6 +7,7 @@ import type { Timing } from '../../jobs/schedule.js';
 import type { AuditView } from '../../producers/audit.js';
 import { leftOutReasons } from '../../producers/backfill-plan.js';
 import type { BackfillPlanView, BackfillView } from '../../producers/backfill-views.js';
+import type { JobPause } from '../../producers/job-pause.js';
 import type { PreviewView } from '../../producers/preview.js';
 import { type RunView, runStates } from '../../producers/runs.js';
 import {
@@ -52,6 +53,9 @@ export const runDetails = z.object({ ...runFields, log: z.array(z.string()) }) s
 
 /** Where a run is that was just begun. */
 export const runAddress = z.object({ id: z.string(), job: z.string(), url: z.string().describe('Of the run') });
+
+/** Beside the id of a run that an earlier one with the same deduplication key is. */
+export const deduplicated = { deduplicated: z.literal(true).optional() };
 
 const calendar = z.object({
   name: z.string().optional(),
@@ -108,6 +112,12 @@ const declaredSchedule = z.object({
 
 const retention = z.object({ age: ms, count });
 
+export const jobPause = z.object({
+  by: z.string().nullable(),
+  note: z.string(),
+  since: time.nullable(),
+}) satisfies z.ZodType<JobPause>;
+
 export const jobView = z.object({
   name: z.string(),
   description: z.string(),
@@ -130,6 +140,7 @@ export const jobView = z.object({
   version: z.int(),
   secret: z.array(z.string()).describe('Paths of the payload that only the handler sees'),
   schedules: z.array(declaredSchedule).describe('Those that code declares'),
+  paused: jobPause.nullable().optional().describe('Missing while Redis is away'),
   payloadSchema: z.record(z.string(), z.unknown()).describe('JSON Schema of what the job takes'),
 }) satisfies z.ZodType<ReturnType<typeof detailsOf>>;
 
