@@ -82,7 +82,7 @@ export function followRuns(broker: Broker, job: string, { onEvent, onAway }: Run
 
 const batchSize = 1_000;
 /** A frozen Redis closes no connection: the short wait is also how its silence is noticed. */
-const blockMs = 500;
+const blockMs = 300;
 const silentMs = 1_000;
 const againMs = 250;
 

@@ -27,7 +27,7 @@ describe.skipIf(!hasChromium())("the API's description in a browser", { timeout:
     expect(new URL(page.url()).pathname).toBe('/login');
     await signIn('admin', '/docs');
 
-    const summary = page.getByRole('button', { name: /POST \/v1\/jobs\/send-email\/runs/ });
+    const summary = page.getByRole('button', { name: /POST \/v1\/jobs\/send-email\/runs(?!\/)/ });
     await summary.click();
     expect(await page.title()).toBe('Rondo: the API');
     expect(await page.locator('.opblock').count()).toBeGreaterThan(20);
