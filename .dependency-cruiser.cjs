@@ -35,6 +35,13 @@ module.exports = {
       to: { path: 'node_modules/ioredis/' },
     },
     { name: 'leaves-import-leaves', severity: 'error', from: { path: leaves }, to: { path: '^src/', pathNot: leaves } },
+    {
+      name: 'client-stands-alone',
+      severity: 'error',
+      comment: 'src/client runs wherever fetch is: of all else it takes types',
+      from: { path: '^src/client/' },
+      to: { pathNot: '^src/client/', dependencyTypesNot: ['type-only'] },
+    },
     ...mayImport('config\\.ts', []),
     ...mayImport('jobs/', []),
     ...mayImport('broker/', ['jobs/'], ['config\\.ts']),
@@ -42,7 +49,7 @@ module.exports = {
     ...mayImport('workers/', ['jobs/', 'broker/']),
     ...mayImport('http/', ['jobs/', 'producers/'], ['broker/', 'config\\.ts']),
     ...mayImport('observability/', ['jobs/'], ['config\\.ts']),
-    ...mayImport('cli/', ['jobs/', 'broker/', 'producers/', 'observability/', 'config\\.ts', 'main\\.ts']),
+    ...mayImport('cli/', ['jobs/', 'broker/', 'producers/', 'observability/', 'client/', 'config\\.ts', 'main\\.ts']),
   ],
   options: {
     doNotFollow: { path: 'node_modules' },

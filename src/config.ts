@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { duration, parseDuration } from './duration.js';
 import { type Problem, RondoError } from './errors.js';
-import { nearest, problemsOf } from './problems.js';
+import { nearest, problemsOf, show } from './problems.js';
 
 export interface Config {
   readonly redis: RedisSettings;
@@ -145,6 +145,52 @@ function httpOf(data: z.output<typeof settings>, fromFile: readonly ApiKey[]): C
   };
 }
 
+/** An API that commands work through, in place of Redis. */
+export interface ApiAccess {
+  readonly url: string;
+  /** The secret of a key. */
+  readonly key: string;
+}
+
+/**
+ * Which API a command works through: what its options say, else RONDO_URL and RONDO_API_KEY; null where neither names
+ * one. Nothing else of the environment has to be right for that.
+ *
+ * @throws RondoError `config-invalid`; the key is never shown
+ */
+export function loadApiAccess(
+  given: { url?: string | undefined; key?: string | undefined },
+  env: Record<string, string | undefined> = process.env,
+): ApiAccess | null {
+  const url = option('--url', given.url, 'RONDO_URL', env);
+  const key = option('--key', given.key, 'RONDO_API_KEY', env);
+  if (url.value === undefined && given.key === undefined) return null;
+  const problems: Problem[] = [];
+  if (!isApiAddress(url.value ?? '')) {
+    const expected = 'the address of an API, such as https://rondo.example, without a user or a password';
+    problems.push({ where: url.from, expected, got: url.value?.includes('@') ? '(not shown)' : show(url.value) });
+  }
+  if (!/^[\x21-\x7e]+$/.test(key.value ?? '')) {
+    const got = key.value === undefined ? 'nothing' : '(not shown)';
+    problems.push({ where: key.from, expected: 'the secret of an API key', got });
+  }
+  if (problems.length > 0) throw new RondoError('config-invalid', '', { problems });
+  return { url: String(url.value), key: String(key.value) };
+}
+
+/** What an option says, else the environment, and where that was said. */
+function option(name: string, given: string | undefined, setting: string, env: Record<string, string | undefined>) {
+  if (given !== undefined) return { value: given, from: name };
+  const value = env[setting] || undefined;
+  return { value, from: value === undefined ? `${name} or ${setting}` : setting };
+}
+
+function isApiAddress(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, username, password } = new URL(text);
+  return /^https?:$/.test(protocol) && !username && !password;
+}
+
 const plainName = /^[A-Za-z0-9@/._-]{1,100}$/;
 const plainNameExpected = 'up to 100 letters, digits and . _ - / @';
 
@@ -189,6 +235,12 @@ const settings = z.object({
     .default('')
     .transform(commaSeparated)
     .pipe(z.array(z.string().refine(isOrigin, { error: 'an origin such as https://app.example.com, without a path' }))),
+  // Of commands that work through an API: loadApiAccess reads them. A list of keys is meant for its neighbour.
+  RONDO_URL: z.string().optional(),
+  RONDO_API_KEY: z
+    .string()
+    .regex(/^[^:]*$/, { error: 'the secret of one key, for commands (did you mean RONDO_API_KEYS?)' })
+    .optional(),
 });
 
 function commaSeparated(text: string): string[] {
@@ -416,6 +468,7 @@ function withoutSecrets(given: Record<string, string | undefined>) {
   return {
     ...given,
     ...(given.REDIS_URL && { REDIS_URL: withoutPassword(given.REDIS_URL) }),
+    ...(given.RONDO_API_KEY && { RONDO_API_KEY: '(not shown)' }),
     ...(given.RONDO_API_KEYS && { RONDO_API_KEYS: given.RONDO_API_KEYS.split(',').map(() => '(not shown)') }),
   };
 }

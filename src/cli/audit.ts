@@ -63,7 +63,7 @@ export async function audited<Result>(
   return result;
 }
 
-interface Noted {
+export interface Noted {
   readonly action: string;
   readonly subject?: Subject;
   /** What was asked for beside the subject. Without secrets. */

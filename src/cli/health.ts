@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { askProcesses, type Health } from '../observability/liveness.js';
+import { refuseApi } from './door.js';
 import { print, table } from './output.js';
 
 export function addHealthCommand(health: Command): void {
@@ -7,6 +8,7 @@ export function addHealthCommand(health: Command): void {
     .description('whether the processes of this container, or of this user here, are well; exit code 1 if not')
     .option('--json', 'print JSON')
     .action(async (flags: { json?: boolean }) => {
+      refuseApi();
       const processes = await askProcesses();
       const well = processes.length > 0 && processes.every(isWell);
       print({ status: statusOf(well), processes }, flags, () => listing(processes));

@@ -1,8 +1,7 @@
 import type { Command } from 'commander';
-import { listPaused, pauseJob, resumeJob } from '../producers/job-pause.js';
+import { listPaused } from '../producers/job-pause.js';
 import { print, table } from './output.js';
-import { withRedis } from './session.js';
-import { whoAmI } from './who.js';
+import { withControl, withRedis } from './session.js';
 
 interface PauseFlags {
   note?: string;
@@ -18,11 +17,10 @@ export function addJobPauseCommands(jobs: Command): void {
     .option('--note <text>', 'why, for others to read')
     .option('--by <name>', 'who pauses it, in place of this user of this machine')
     .option('--json', 'print JSON')
-    .action((job: string, { note = '', by = whoAmI(), json }: PauseFlags) =>
-      withRedis(async ({ broker, registry }) => {
-        const { name } = registry.get(job);
-        const paused = await pauseJob(broker, name, { by, note, now: Date.now() });
-        print({ job: name, paused }, { json }, () => `${name} is paused`);
+    .action((job: string, { note = '', by, json }: PauseFlags) =>
+      withControl(async (control) => {
+        const paused = await control.pauseJob(job, { by, note });
+        print({ job, paused }, { json }, () => `${job} is paused`);
       }),
     );
 
@@ -32,10 +30,9 @@ export function addJobPauseCommands(jobs: Command): void {
     .description('let its runs start again')
     .option('--json', 'print JSON')
     .action((job: string, flags: { json?: boolean }) =>
-      withRedis(async ({ broker, registry }) => {
-        const { name } = registry.get(job);
-        const resumed = await resumeJob(broker, name);
-        print({ job: name, resumed }, flags, () => (resumed ? `${name} goes on` : `${name} was not paused`));
+      withControl(async (control) => {
+        const resumed = await control.resumeJob(job);
+        print({ job, resumed }, flags, () => (resumed ? `${job} goes on` : `${job} was not paused`));
       }),
     );
 }

@@ -1,25 +1,25 @@
 import type { Command } from 'commander';
 import { formatDuration } from '../duration.js';
 import { RondoError } from '../errors.js';
-import type { JobDefinition } from '../jobs/define-job.js';
-import { detailsOf, payloadSchemaOf, summaryOf } from '../jobs/describe.js';
-import { redactPayload } from '../jobs/secrets.js';
 import { inWords } from '../jobs/words.js';
 import {
   type Deduplicate,
   deduplicationKey,
   deduplicationKeyWords,
   type EnqueueOptions,
-  enqueueRun,
 } from '../producers/enqueue.js';
+import type { Control, JobDetails } from './control.js';
+import { enqueueFile } from './enqueue-file.js';
 import { addJobPauseCommands, printPaused } from './job-pause.js';
 import { facts, print, table } from './output.js';
 import { addRedriveCommands, printGone } from './redrive.js';
-import { withJobs, withRedis } from './session.js';
-import { durationMs, json, moment, oneOf, wholeNumber } from './values.js';
+import { withControl, withDefinitions } from './session.js';
+import { durationMs, jsonOrStdin, moment, oneOf, wholeNumber } from './values.js';
 
 interface EnqueueFlags {
   payload?: unknown;
+  file?: string;
+  anew?: boolean;
   delay?: number;
   at?: number;
   priority?: number;
@@ -42,7 +42,10 @@ export function addJobCommands(jobs: Command): void {
       if (flags.gone && flags.paused) refuse('either --gone or --paused, not both');
       if (flags.gone) return printGone(flags);
       if (flags.paused) return printPaused(flags);
-      return withJobs(({ registry }) => print(registry.jobs.map(summaryOf), flags, () => listing(registry.jobs)));
+      return withDefinitions(async (definitions) => {
+        const found = await definitions.jobs();
+        print(found.map(summaryOf), flags, () => listing(found));
+      });
     });
 
   jobs
@@ -51,17 +54,22 @@ export function addJobCommands(jobs: Command): void {
     .description('one job: its settings, its schedules, what it takes')
     .option('--json', 'print JSON')
     .action((name: string, flags) =>
-      withJobs(({ registry }) => {
-        const job = registry.get(name);
-        print(detailsOf(job), flags, () => page(job));
+      withDefinitions(async (definitions) => {
+        const job = await definitions.job(name);
+        print(job, flags, () => page(job));
       }),
     );
 
   jobs
     .command('enqueue')
     .argument('<name>')
-    .description('put a run into the queue of a job')
-    .option('--payload <json>', 'what the run takes', json)
+    .description('put a run into the queue of a job, or one for each line of a file')
+    .option('--payload <json>', 'what the run takes; - reads it from standard input', jsonOrStdin)
+    .option(
+      '--file <path>',
+      'a payload a line, as NDJSON; - reads standard input. Again within 24 h it adds none twice',
+    )
+    .option('--anew', 'with --file: these are other runs, though the same file was enqueued before')
     .option('--delay <duration>', 'start it this much later', durationMs)
     .option('--at <time>', 'start it at this time', moment)
     .option('--priority <number>', '1 goes first', wholeNumber(1, 2_097_151))
@@ -73,9 +81,10 @@ export function addJobCommands(jobs: Command): void {
     .option('--json', 'print JSON')
     .action((name: string, flags: EnqueueFlags) => {
       const optionsAt = optionsOf(flags);
-      return withRedis(async ({ broker, registry }) => {
-        const item = { payload: flags.payload, options: optionsAt(Date.now()) };
-        const { id, deduplicated } = await enqueueRun(broker, registry.get(name), item);
+      if (flags.file !== undefined) return withControl((control) => enqueueLines(control, name, flags));
+      if (flags.anew) refuse('--anew goes with --file');
+      return withControl(async (control) => {
+        const { id, deduplicated } = await control.enqueue(name, flags.payload, optionsAt(Date.now()));
         print({ job: name, id, ...(deduplicated && { deduplicated }) }, flags, () =>
           deduplicated ? `${name} ${id} stands for it: nothing is enqueued` : `${name} ${id} is enqueued`,
         );
@@ -88,9 +97,18 @@ export function addJobCommands(jobs: Command): void {
 
 const modes = ['throttle', 'debounce'] as const;
 
+async function enqueueLines(control: Control, job: string, flags: EnqueueFlags): Promise<void> {
+  const { payload, file = '-', anew = false, deduplicate, ttl: _ttl, mode: _mode, json, ...options } = flags;
+  if (payload !== undefined) refuse('either --payload or --file, not both');
+  if (deduplicate !== undefined) refuse('--deduplicate is for one run, not for those of a --file');
+  const enqueued = await enqueueFile(control, job, file, { options, anew });
+  print({ job, enqueued }, { json }, () => `${enqueued} runs of ${job} are enqueued`);
+}
+
 /** What is wrong with them is said at once; how long it is until `at` is known when Redis is there. */
 function optionsOf(flags: EnqueueFlags): (now: number) => EnqueueOptions {
-  const { payload: _payload, json: _json, at, delay, deduplicate: key, ttl, mode, ...options } = flags;
+  const { payload: _payload, file: _file, anew: _anew, json: _json, at, delay, ...rest } = flags;
+  const { deduplicate: key, ttl, mode, ...options } = rest;
   if (at !== undefined && delay !== undefined) refuse('either --delay or --at, not both');
   if (key === undefined && (ttl !== undefined || mode !== undefined)) refuse('--ttl and --mode want --deduplicate');
   const by = key !== undefined && { deduplicate: deduplicateOf(key, { ttl, mode }, delay ?? at) };
@@ -113,20 +131,25 @@ function refuse(why: string): never {
   throw new RondoError('usage-wrong', why);
 }
 
-function listing(jobs: readonly JobDefinition[]): string {
+function summaryOf({ name, description, enabled, concurrency, timeoutMs, attempts, schedules }: JobDetails) {
+  const ids = schedules.map(({ id }) => id);
+  return { name, description, enabled, concurrency, timeoutMs, attempts, schedules: ids };
+}
+
+function listing(jobs: readonly JobDetails[]): string {
   const rows = jobs.map((job) => [
     job.name,
     job.enabled ? 'on' : 'off',
     job.schedules.map(({ timing }) => inWords(timing)).join('; ') || null,
     job.concurrency,
-    formatDuration(job.timeout),
+    formatDuration(job.timeoutMs),
     job.retry.attempts,
     job.description,
   ]);
   return table(['job', 'is', 'runs', 'at once', 'timeout', 'attempts', 'what it does'], rows, 'There are no jobs.');
 }
 
-function page(job: JobDefinition): string {
+function page(job: JobDetails): string {
   const { retry, retention, rateLimit } = job;
   const backoff = `${retry.backoff} from ${formatDuration(retry.delay)} to ${formatDuration(retry.maxDelay)}, jitter ${retry.jitter}`;
   const kept = ({ age, count }: { age: number; count: number }) =>
@@ -136,7 +159,7 @@ function page(job: JobDefinition): string {
     description: job.description,
     is: job.enabled ? 'on' : 'off',
     attempts: retry.attempts > 1 ? `${retry.attempts}, ${backoff}` : 1,
-    timeout: `${formatDuration(job.timeout)} per attempt`,
+    timeout: `${formatDuration(job.timeoutMs)} per attempt`,
     concurrency: `${job.concurrency} per worker process`,
     'rate limit': rateLimit && `${rateLimit.max} per ${formatDuration(rateLimit.per)}`,
     priority: job.priority,
@@ -145,13 +168,13 @@ function page(job: JobDefinition): string {
     version: job.version > 1 ? job.version : null,
     secret: job.secret.join(', '),
     keeps: `completed runs ${kept(retention.completed)}, failed ones ${kept(retention.failed)}`,
-    payload: JSON.stringify(payloadSchemaOf(job)),
+    payload: JSON.stringify(job.payloadSchema),
   });
   const rows = job.schedules.map(({ id, timing, enabled, payload }) => [
     id,
     enabled ? 'on' : 'off',
     inWords(timing),
-    JSON.stringify(redactPayload(job.secret, payload)),
+    JSON.stringify(payload),
   ]);
   return `${head}\n\n${table(['schedule', 'is', 'runs', 'payload'], rows, 'It has no schedules.')}`;
 }

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { RondoError } from '../errors.js';
 import type { Role } from '../main.js';
+import { codeOf } from './codes.js';
+import { refuseApi, workThrough } from './door.js';
 import { addHealthCommand } from './health.js';
 import { commaSeparated } from './values.js';
 
@@ -27,8 +28,14 @@ async function createProgram(argv: readonly string[]): Promise<Command> {
   const program = new Command('rondo')
     .description('Recurring work on BullMQ: schedules, workers, and what became of every run.')
     .version(version)
+    .option('--url <address>', 'go through the API there in place of Redis; else RONDO_URL says')
+    .option(
+      '--key <secret>',
+      'a key of that API; better in RONDO_API_KEY, since others here see what a process is started with',
+    )
     .showHelpAfterError('(--help tells how)')
-    .exitOverride();
+    .exitOverride()
+    .hook('preAction', (root) => workThrough(root.opts()));
 
   program
     .command('start')
@@ -69,6 +76,7 @@ async function createProgram(argv: readonly string[]): Promise<Command> {
 }
 
 async function serve(roles: readonly Role[], only?: readonly string[]): Promise<void> {
+  refuseApi();
   // Short commands do not pay for loading the workers.
   const [{ runService }, { loadConfig }] = await Promise.all([import('../main.js'), import('../config.js')]);
   await runService(loadConfig(undefined, { api: roles.includes('api') }), roles, only);
@@ -77,9 +85,10 @@ async function serve(roles: readonly Role[], only?: readonly string[]): Promise<
 /** Says what went wrong, on standard error, and answers the exit code. */
 function explain(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-  if (error instanceof RondoError) {
-    console.error(`rondo: ${error.message} [${error.code}]`);
-    return error.code === 'usage-wrong' ? 2 : 1;
+  const code = codeOf(error);
+  if (code !== null) {
+    console.error(`rondo: ${(error as Error).message} [${code}]`);
+    return code === 'usage-wrong' ? 2 : 1;
   }
   // Not the error itself: one of ioredis has fields with the command that met it, payload included.
   console.error('rondo:', error instanceof Error ? error.stack : error);

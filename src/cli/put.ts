@@ -1,17 +1,14 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import type { Broker } from '../broker/queues.js';
 import { RondoError } from '../errors.js';
 import { misfires } from '../jobs/misfire.js';
 import { overlaps } from '../jobs/overlap.js';
-import { viewSchedule } from '../producers/browse.js';
-import { type PutOfMany, putSchedule, putSchedules } from '../producers/put.js';
-import { audited } from './audit.js';
+import type { PutOfMany } from '../producers/put.js';
+import type { Control } from './control.js';
 import { progress } from './operations.js';
 import { print, table } from './output.js';
-import { type Session, withRedis } from './session.js';
+import { withControl } from './session.js';
 import { commaSeparated, json } from './values.js';
-import { whoAmI } from './who.js';
 
 interface Flags {
   job?: string;
@@ -73,39 +70,27 @@ export function addPutCommand(schedules: Command): void {
     .option('--by <name>', 'who puts it, in place of this user of this machine')
     .option('--json', 'print JSON')
     .action((id: string | undefined, flags: Flags) => {
-      const { file, by = whoAmI() } = flags;
+      const { file } = flags;
       const fields = fieldsOf(flags);
       if (file === undefined) {
         if (id === undefined) throw new RondoError('usage-wrong', 'rondo schedules put takes an id, or --file');
-        return withRedis((session) => putOne(session, id, fields, by, flags));
+        return withControl((control) => putOne(control, id, fields, flags));
       }
       if (id !== undefined || Object.keys(fields).length > 0) {
         throw new RondoError('usage-wrong', '--file has the ids and the fields: it takes none beside it');
       }
       const list = listIn(file);
-      return withRedis((session) => putMany(session, list, by, flags));
+      return withControl((control) => putMany(control, list, flags));
     });
 }
 
-type Connected = Session & { readonly broker: Broker };
-
-async function putOne(session: Connected, id: string, fields: object, by: string, flags: Flags) {
-  const { broker, registry } = session;
-  const noted = { action: 'schedules put', subject: { kind: 'schedule', id }, request: { by } } as const;
-  const { result } = await audited(session, noted, () =>
-    putSchedule(broker, registry, id, fields, { by, now: Date.now() }, () => {}),
-  );
-  const view = await viewSchedule(broker, id, Date.now());
+async function putOne(control: Control, id: string, fields: object, flags: Flags) {
+  const { result, schedule: view } = await control.put(id, fields, flags.by);
   print({ result, schedule: view }, flags, () => `${id} is ${result}: ${view.words}, next ${view.next ?? 'never'}`);
 }
 
-async function putMany(session: Connected, list: readonly unknown[], by: string, flags: Flags) {
-  const { broker, registry } = session;
-  const onProgress = (done: number) => progress(done, list.length);
-  const noted = { action: 'schedules put --file', request: { by, schedules: list.length } };
-  const done = await audited(session, noted, () =>
-    putSchedules(broker, registry, list, { by, now: Date.now, onProgress }, () => {}),
-  );
+async function putMany(control: Control, list: readonly unknown[], flags: Flags) {
+  const done = await control.putMany(list, flags.by, (count) => progress(count, list.length));
   const failed = done.flatMap((it) => (it.result === 'failed' ? [{ id: it.id, error: reasonOf(it.error) }] : []));
   const counts = countsOf(done);
   print({ ...counts, failures: failed }, flags, () => {

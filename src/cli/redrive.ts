@@ -1,10 +1,8 @@
 import type { Command } from 'commander';
 import { type ErrorCode, errorTable } from '../errors.js';
 import { listGone } from '../producers/gone-jobs.js';
-import { redrive } from '../producers/redrive.js';
-import { audited } from './audit.js';
 import { print, table } from './output.js';
-import { withRedis } from './session.js';
+import { withControl, withRedis } from './session.js';
 import { oneOf, wholeNumber } from './values.js';
 
 const codes = Object.keys(errorTable) as ErrorCode[];
@@ -25,10 +23,8 @@ export function addRedriveCommands(jobs: Command): void {
     .option('--limit <number>', 'at most this many, oldest first', wholeNumber(1, 1_000_000_000))
     .option('--json', 'print JSON')
     .action((name: string, { json, ...options }: RedriveFlags) =>
-      withRedis(async (session) => {
-        const job = session.registry.get(name);
-        const noted = { action: 'jobs redrive', subject: { kind: 'job', job: name }, request: options } as const;
-        const done = await audited(session, noted, () => redrive(session.broker, job, options));
+      withControl(async (control) => {
+        const done = await control.redrive(name, options);
         const left = done.failed > 0 ? `; failed still: ${done.failed}` : '';
         print({ job: name, ...done }, { json }, () => `${done.redriven} of ${name} wait again${left}`);
       }),

@@ -1,14 +1,9 @@
 import type { Command } from 'commander';
 import { type ErrorCode, errorTable, RondoError } from '../errors.js';
-import { knownName } from '../producers/gone-jobs.js';
-import { retryRun } from '../producers/redrive.js';
-import { walkRuns } from '../producers/run-pages.js';
-import { cancel, findRun, listRuns, type RunState, type RunView, runStates } from '../producers/runs.js';
-import { audited } from './audit.js';
+import { type RunState, type RunView, runStates } from '../producers/runs.js';
 import { facts, print, table } from './output.js';
-import { withRedis } from './session.js';
+import { withControl } from './session.js';
 import { oneOf, wholeNumber } from './values.js';
-import { whoAmI } from './who.js';
 
 interface ListFlags {
   job?: string;
@@ -35,14 +30,8 @@ export function addRunCommands(runs: Command): void {
       const { job, schedule, code, limit } = flags;
       if (!job && (schedule || code || limit > 1_000))
         throw new RondoError('usage-wrong', '--schedule, --code and a --limit beyond 1000 want --job');
-      return withRedis(async ({ broker, registry }) => {
-        const found = job
-          ? await walkRuns(broker, {
-              ...flags,
-              job: await knownName(broker, registry, job),
-              definition: registry.find(job),
-            })
-          : await listRuns(broker, registry, flags);
+      return withControl(async (control) => {
+        const found = await control.runs(flags);
         print(found, flags, () => listing(found));
       });
     });
@@ -54,8 +43,8 @@ export function addRunCommands(runs: Command): void {
     .description('one run: its state, result or error, and its log')
     .option('--json', 'print JSON')
     .action((job: string, id: string, flags: { json?: boolean }) =>
-      withRedis(async ({ broker, registry }) => {
-        const run = await findRun(broker, registry.get(job), id);
+      withControl(async (control) => {
+        const run = await control.run(job, id);
         print(run, flags, () => page(run));
       }),
     );
@@ -68,13 +57,10 @@ export function addRunCommands(runs: Command): void {
     .option('--by <name>', 'who cancels it, in place of this user of this machine')
     .option('--json', 'print JSON')
     .action((job: string, id: string, flags: { by?: string; json?: boolean }) =>
-      withRedis(async (session) => {
-        const { name } = session.registry.get(job);
-        const by = flags.by ?? whoAmI();
-        const noted = { action: 'runs cancel', subject: { kind: 'run', job: name, id }, request: { by } } as const;
-        const done = await audited(session, noted, () => cancel(session.broker, name, id, by));
-        print({ job: name, id, cancelled: done }, flags, () =>
-          done === 'removed' ? `${name} ${id} is removed` : `${name} ${id} is told to end`,
+      withControl(async (control) => {
+        const done = await control.cancelRun(job, id, flags.by);
+        print({ job, id, cancelled: done }, flags, () =>
+          done === 'removed' ? `${job} ${id} is removed` : `${job} ${id} is told to end`,
         );
       }),
     );
@@ -90,10 +76,8 @@ function addRetry(runs: Command): void {
     .description('let a run that failed begin anew: its attempts and crashes count from nothing')
     .option('--json', 'print JSON')
     .action((job: string, id: string, flags: { json?: boolean }) =>
-      withRedis(async (session) => {
-        const definition = session.registry.get(job);
-        const noted = { action: 'runs retry', subject: { kind: 'run', job, id } } as const;
-        await audited(session, noted, () => retryRun(session.broker, definition, id));
+      withControl(async (control) => {
+        await control.retryRun(job, id);
         print({ job, id }, flags, () => `${job} ${id} waits again`);
       }),
     );

@@ -1,13 +1,13 @@
 import type { Command } from 'commander';
 import { briefly, policyInWords } from '../jobs/words.js';
-import { listSchedules, type ScheduleDetails, type ScheduleView, showSchedule } from '../producers/views.js';
+import type { ScheduleDetails, ScheduleView } from '../producers/views.js';
 import { addBackfillCommand } from './backfill.js';
 import { addOperationCommands } from './operations.js';
 import { facts, print, table, whenFromNow } from './output.js';
 import { addPlanCommands } from './plan.js';
 import { addPreviewCommand } from './preview.js';
 import { addPutCommand } from './put.js';
-import { withRedis } from './session.js';
+import { withControl } from './session.js';
 import { strip } from './strip.js';
 import { addTicksCommand, tickTable, warnUnreadable } from './ticks.js';
 
@@ -25,8 +25,8 @@ export function addScheduleCommands(schedules: Command): void {
     .description('every schedule in Redis: when it runs next, and how its last tick went')
     .option('--json', 'print JSON')
     .action((flags: Flags) =>
-      withRedis(async ({ broker }) => {
-        const { schedules: views, unreadable } = await listSchedules(broker, Date.now());
+      withControl(async (control) => {
+        const { schedules: views, unreadable } = await control.schedules();
         print(views, flags, () => listing(views));
         if (unreadable.length > 0)
           console.error(`rondo: left out, since their entries in the store cannot be read: ${unreadable.join(', ')}`);
@@ -39,8 +39,8 @@ export function addScheduleCommands(schedules: Command): void {
     .description('one schedule: what it is, where it stands, and its last ticks')
     .option('--json', 'print JSON')
     .action((id: string, flags: Flags) =>
-      withRedis(async ({ broker }) => {
-        const view = await showSchedule(broker, id, Date.now(), stripLength);
+      withControl(async (control) => {
+        const view = await control.schedule(id, stripLength);
         print(view, flags, () => page(view));
         warnUnreadable(view.unreadable);
       }),

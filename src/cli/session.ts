@@ -1,8 +1,11 @@
 import { type Broker, openBroker } from '../broker/queues.js';
 import { type Config, loadConfig } from '../config.js';
 import { RondoError } from '../errors.js';
+import { detailsOf } from '../jobs/describe.js';
 import { loadRegistry } from '../jobs/load.js';
 import type { Registry } from '../jobs/registry.js';
+import type { Control, Definitions } from './control.js';
+import { apiAccess, refuseApi } from './door.js';
 
 /** What a command works with. */
 export interface Session {
@@ -16,10 +19,31 @@ export async function withJobs<Result>(work: (session: Session) => Promise<Resul
   return work({ config, registry: await loadRegistry(config.jobsModule, config.catalog, config.switches) });
 }
 
-/** For commands that do: connects, and leaves nothing open behind. */
+/** For commands that do, and that go through no API: connects, and leaves nothing open behind. */
 export async function withRedis<Result>(
   work: (session: Session & { broker: Broker }) => Promise<Result>,
 ): Promise<Result> {
+  refuseApi();
+  return connected(work);
+}
+
+/** For those that are the same through an API and with Redis at hand: the API, where one is named. */
+export async function withControl<Result>(work: (control: Control) => Promise<Result>): Promise<Result> {
+  const access = apiAccess();
+  if (access) return work((await import('./control-http.js')).httpControl(access));
+  return connected(async (session) => work((await import('./control-redis.js')).redisControl(session)));
+}
+
+/** What is known of jobs: by the API, where one is named, else by this program. */
+export async function withDefinitions<Result>(work: (definitions: Definitions) => Promise<Result>): Promise<Result> {
+  const access = apiAccess();
+  if (access) return work((await import('./control-http.js')).httpDefinitions(access));
+  return withJobs(({ registry }) =>
+    work({ jobs: async () => registry.jobs.map(detailsOf), job: async (name) => detailsOf(registry.get(name)) }),
+  );
+}
+
+async function connected<Result>(work: (session: Session & { broker: Broker }) => Promise<Result>): Promise<Result> {
   return withJobs(async (session) => {
     const { redis, prefix } = session.config;
     if (redis.kind === 'embedded') {

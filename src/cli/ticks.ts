@@ -1,13 +1,12 @@
 import { once } from 'node:events';
 import type { Command } from 'commander';
-import type { LedgerOf } from '../broker/ledger-format.js';
-import type { Broker } from '../broker/queues.js';
 import { type TickOutcome, tickOutcomes } from '../broker/tick-entry.js';
 import { briefly } from '../jobs/words.js';
 import { until, untilSignal } from '../lifecycle.js';
-import { findLedger, listTicks, type TicksWanted, type TickView } from '../producers/views.js';
+import type { TicksWanted, TickView } from '../producers/views.js';
+import type { Control } from './control.js';
 import { print, row, table } from './output.js';
-import { withRedis } from './session.js';
+import { withControl } from './session.js';
 import { moment, someOf, wholeNumber } from './values.js';
 
 interface Flags {
@@ -34,16 +33,13 @@ export function addTicksCommand(schedules: Command): void {
     .option('--follow', 'go on with what is new or has changed, until Ctrl-C')
     .option('--json', 'print JSON, with --follow one line an entry')
     .action((id: string, flags: Flags) =>
-      withRedis(async ({ broker, registry }) => {
-        const of = await findLedger(
-          broker,
-          id,
-          registry.jobs.map(({ name }) => name),
-        );
+      withControl(async (control) => {
         const wanted = { outcomes: flags.outcome, from: flags.from, to: flags.to };
-        if (flags.follow) return follow(broker, of, wanted, flags);
-        const { ticks, unreadable, knownFrom } = await listTicks(broker, of, { ...wanted, limit: flags.limit });
-        const { job, removed } = of;
+        if (flags.follow) return follow(control, id, wanted, flags);
+        const { job, removed, ticks, unreadable, knownFrom } = await control.ticks(id, {
+          ...wanted,
+          limit: flags.limit,
+        });
         print({ schedule: id, job, removed, knownFrom, unreadable, ticks }, flags, () => tickTable(ticks));
         if (removed !== null && !flags.json) console.error(`rondo: ${id} was removed at ${removed}`);
         warnUnreadable(unreadable);
@@ -62,17 +58,18 @@ export function warnUnreadable(count: number): void {
   console.error(`rondo: ${entries} unreadable to this release, and left as found`);
 }
 
-async function follow(broker: Broker, of: LedgerOf, wanted: TicksWanted, { limit, json }: Flags): Promise<void> {
+async function follow(control: Control, id: string, wanted: TicksWanted, { limit, json }: Flags): Promise<void> {
+  await control.ticks(id, { ...wanted, limit: 1 }); // whether there is such a schedule is said at once
   const stop = new AbortController();
   untilSignal().then(() => stop.abort());
   once(process.stdout, 'error').then(() => stop.abort()); // its reader has seen enough
   const stopped = once(stop.signal, 'abort');
   const newsOf = createNews(limit);
-  const awayOr = tellAway(broker);
+  const awayOr = tellAway(control);
   let unreadable = 0;
   if (!json) console.log(row(widths, headings.map(inCapitals)));
   while (!stop.signal.aborted) {
-    const found = await awayOr(() => listTicks(broker, of, wanted));
+    const found = await awayOr(() => control.ticks(id, wanted));
     for (const tick of found ? newsOf(found.ticks) : []) {
       console.log(json ? JSON.stringify(tick) : row(widths, cellsOf(tick)));
     }
@@ -82,18 +79,18 @@ async function follow(broker: Broker, of: LedgerOf, wanted: TicksWanted, { limit
   }
 }
 
-/** Redis may go and come back under somebody who watches: both are said, once. */
-function tellAway({ client }: Broker) {
+/** Redis, or the API, may go and come back under somebody who watches: both are said, once. */
+function tellAway(control: Control) {
   let away = false;
   return async <Found>(read: () => Promise<Found>): Promise<Found | null> => {
     try {
       const found = await read();
-      if (away) console.error('rondo: Redis is back');
+      if (away) console.error(`rondo: ${control.on} is back`);
       away = false;
       return found;
     } catch (error) {
-      if (client.status === 'ready') throw error;
-      if (!away) console.error('rondo: Redis is away; going on when it is back');
+      if (!control.isAway(error)) throw error;
+      if (!away) console.error(`rondo: ${control.on} is away; going on when it is back`);
       away = true;
       return null;
     }

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { InvalidArgumentError } from 'commander';
 import { parseDuration } from '../duration.js';
 import { nearest } from '../problems.js';
@@ -50,6 +51,11 @@ export function json(text: string): unknown {
   } catch (error) {
     throw new InvalidArgumentError(`Expected JSON: ${(error as Error).message}.`);
   }
+}
+
+/** JSON, or `-` for that of standard input. */
+export function jsonOrStdin(text: string): unknown {
+  return json(text === '-' ? readFileSync(0, 'utf8') : text);
 }
 
 export function oneOf<Name extends string>(names: readonly Name[]): (text: string) => Name {

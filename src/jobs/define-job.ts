@@ -29,9 +29,9 @@ export interface TickOptions {
   overlap?: Overlap;
 }
 
-export interface JobOptions<Schema extends z.ZodType, Result> extends TickOptions {
+export interface JobOptions<Schema extends z.ZodType, Result, Name extends string = string> extends TickOptions {
   /** `[a-z0-9][a-z0-9-]{0,63}`; also the name of the job's queue. */
-  name: string;
+  name: Name;
   /** One line for people: shown in listings and on the board. */
   description?: string;
   /** What a run takes. Nothing, `{}`, unless told. Reads synchronously; what it refuses never runs. */
@@ -137,13 +137,13 @@ export interface Schedule {
   readonly triggerOnStart: boolean;
 }
 
-/** A job with every default filled in. Durations in ms. */
-export interface JobDefinition<Payload = unknown, Result = unknown> {
+/** A job with every default filled in. Durations in ms. `Input` is what callers send, before the schema's defaults. */
+export interface JobDefinition<Payload = unknown, Result = unknown, Input = unknown, Name extends string = string> {
   /** Known by this in every copy of the package. */
   readonly [brand]: true;
-  readonly name: string;
+  readonly name: Name;
   readonly description: string;
-  readonly payload: z.ZodType<Payload>;
+  readonly payload: z.ZodType<Payload, Input>;
   /** Paths of the payload. */
   readonly secret: readonly string[];
   readonly schedules: readonly Schedule[];
@@ -170,12 +170,19 @@ export interface JobDefinition<Payload = unknown, Result = unknown> {
  * Declares a job: what it takes, when it runs, how it retries, and what it does. The types of payload and result
  * follow from the schema and the handler. Never throws: what is wrong is kept in `problems`, for the registry.
  */
-export function defineJob<Schema extends z.ZodType = z.ZodObject<Record<never, never>>, Result = unknown>(
-  options: JobOptions<Schema, Result>,
-): JobDefinition<z.output<Schema>, Result> {
+export function defineJob<
+  Schema extends z.ZodType = z.ZodObject<Record<never, never>>,
+  Result = unknown,
+  const Name extends string = string,
+>(options: JobOptions<Schema, Result, Name>): JobDefinition<z.output<Schema>, Result, z.input<Schema>, Name> {
   const { name, problems, settings = placeholder } = readJobOptions(options);
   // The reader checks values; that they have the types the options promise is the compiler's word.
-  return { ...settings, name, problems, [brand]: true } as unknown as JobDefinition<z.output<Schema>, Result>;
+  return { ...settings, name, problems, [brand]: true } as unknown as JobDefinition<
+    z.output<Schema>,
+    Result,
+    z.input<Schema>,
+    Name
+  >;
 }
 
 // A definition that nobody can use still has a name and problems, for the registry to tell.

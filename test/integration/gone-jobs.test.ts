@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { createPresence } from '../../src/broker/releases.js';
-import { defineJob } from '../../src/jobs/define-job.js';
+import { defineJob, type JobDefinition } from '../../src/jobs/define-job.js';
 import { createRegistry } from '../../src/jobs/registry.js';
 import { createGoneWatch, listGone } from '../../src/producers/gone-jobs.js';
 import { enqueue, listRuns } from '../../src/producers/runs.js';
@@ -83,7 +83,7 @@ it('is looked for by the producer in the lead', async () => {
 
 function watchOf(
   { broker, events }: Pick<Fixture, 'broker' | 'events'>,
-  jobs: (typeof mail)[],
+  jobs: readonly JobDefinition[],
   { app = 'test', release = '1', silentMs = 60_000 } = {},
 ) {
   return createGoneWatch({ broker, registry: createRegistry(jobs), emit: events.emit, app, release, silentMs });

@@ -86,6 +86,8 @@ export interface WorkOptions {
 }
 
 export interface ServeOptions extends Partial<Pick<Config['http'], 'rateLimit' | 'trustProxy' | 'corsOrigins'>> {
+  /** Any that is free, unless told. */
+  readonly port?: number;
   readonly keys?: readonly ApiKey[];
   /** In place of them, keys that change. */
   readonly liveKeys?: () => readonly ApiKey[];
@@ -105,7 +107,7 @@ export interface Fixture {
     jobs?: readonly JobDefinition[];
     now?: () => number;
   }): Promise<ReturnType<typeof createSupervisor>>;
-  /** Starts the API on a free port, with a key for each scope unless told; stopped when the test is over. */
+  /** Starts the API, on a free port and with a key for each scope unless told; stopped when the test is over. */
   serve(options?: ServeOptions): Promise<Api>;
 }
 
@@ -146,11 +148,11 @@ export async function fixture(jobs: readonly JobDefinition[], options: { url?: s
       onTestFinished(() => supervisor.stop(Date.now() + 1_000));
       return supervisor;
     },
-    async serve({ keys = keyPerScope, liveKeys = () => keys, now = Date.now, ...given } = {}) {
+    async serve({ keys = keyPerScope, liveKeys = () => keys, now = Date.now, port = 0, ...given } = {}) {
       const own = await open('fail-fast', jobs);
       const settings = { rateLimit: null, trustProxy: false, corsOrigins: [], ...given } as const;
       const input = { ...own, keys: liveKeys, settings, emit: events.emit, now };
-      const server = createApiServer({ ...input, host: '127.0.0.1', port: 0 });
+      const server = createApiServer({ ...input, host: '127.0.0.1', port });
       await server.start();
       onTestFinished(() => server.stop(Date.now()));
       return callsTo(server.address(), () => server.stop(Date.now()));

@@ -140,6 +140,8 @@ describe('defineJob', () => {
 
 describe('the types of a job', () => {
   test('the handler gets the payload as the schema leaves it, and the definition knows its result', () => {
+    type Digest = { region: 'eu' | 'us'; limit: number };
+    type DigestInput = { region: 'eu' | 'us'; limit?: number | undefined };
     const job = defineJob({
       name: 'digest',
       payload: z.object({ region: z.enum(['eu', 'us']), limit: z.number().default(10) }),
@@ -151,7 +153,7 @@ describe('the types of a job', () => {
         return { mailed: payload.limit };
       },
     });
-    expectTypeOf(job).toEqualTypeOf<JobDefinition<{ region: 'eu' | 'us'; limit: number }, { mailed: number }>>();
+    expectTypeOf(job).toEqualTypeOf<JobDefinition<Digest, { mailed: number }, DigestInput, 'digest'>>();
     expect(job.problems).toEqual([]);
   });
 

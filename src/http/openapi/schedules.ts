@@ -3,7 +3,7 @@ import { calendarSchema } from '../../jobs/exclusion-options.js';
 import { nameSchema } from '../../jobs/fields.js';
 import { scheduleFields } from '../../jobs/options.js';
 import { momentSchema } from '../routes/backfills.js';
-import { listQuery, pauseBody, previewQuery, ticksQuery } from '../routes/schedules.js';
+import { listQuery, pauseBody, previewQuery, ticksQuery, triggerBody } from '../routes/schedules.js';
 import type { Operation } from './operation.js';
 import { previewView, runAddress, scheduleDetails, scheduleView, tickView } from './views.js';
 
@@ -110,7 +110,7 @@ export const scheduleOperations: readonly Operation[] = [
     tag: 'Schedules',
     summary: 'Start a run of it now, which is no tick',
     scope: 'operate',
-    body: { schema: z.strictObject({}), required: false },
+    body: { schema: triggerBody, required: false },
     answers: {
       202: { description: 'It is enqueued', schema: runAddress, headers: { Location: 'Where the run is' } },
     },

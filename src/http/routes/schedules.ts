@@ -93,8 +93,8 @@ function addOperations(routes: Router, { broker, emit, now }: ScheduleRoutesInpu
   });
 
   routes.post('/schedules/:id/trigger', requires('operate'), jsonBody, async (request: Request, response) => {
-    read(nothing, request.body ?? {});
-    const { job, run } = await withinMs(answerMs, triggerSchedule(broker, nameIn(request, 'id')));
+    const options = read(triggerBody, request.body ?? {});
+    const { job, run } = await withinMs(answerMs, triggerSchedule(broker, nameIn(request, 'id'), options));
     const url = `/v1/jobs/${job}/runs/${encodeURIComponent(run)}`;
     response.status(202).location(url).json({ id: run, job, url });
   });
@@ -159,6 +159,9 @@ export const ticksQuery = z.strictObject({
 export const previewQuery = z.strictObject({ from: momentQuery, count: limit(1_000, 5) });
 
 const nothing = z.strictObject({});
+
+/** Forced, it starts even while another run executes, whatever the schedule says of overlap. */
+export const triggerBody = z.strictObject({ force: z.boolean().default(false) });
 
 const untilExpected = 'a duration such as "2h", or an ISO time with its zone, that is to come';
 

@@ -1,0 +1,179 @@
+import { createHash } from 'node:crypto';
+import { setTimeout as wait } from 'node:timers/promises';
+import { type BackfillRecord, readBackfills } from '../broker/backfills.js';
+import { RondoError } from '../errors.js';
+import type { RondoEvent } from '../jobs/events.js';
+import { isoTime } from '../jobs/words.js';
+import { beginBackfill, previewBackfill, storedOr } from '../producers/backfill.js';
+import { backfillView, listBackfills, planView } from '../producers/backfill-views.js';
+import { viewSchedule } from '../producers/browse.js';
+import { enqueueBulk, enqueueRun } from '../producers/enqueue.js';
+import {
+  cancelBackfills,
+  feedBackfill,
+  findStopped,
+  isPaused,
+  removeWaiting,
+  resumeBackfill,
+  stopBackfill,
+} from '../producers/feed.js';
+import { knownName } from '../producers/gone-jobs.js';
+import { pauseJob, resumeJob } from '../producers/job-pause.js';
+import { pauseSchedule, removeSchedule, resumeSchedule, triggerSchedule } from '../producers/operations.js';
+import { previewStored } from '../producers/preview.js';
+import { putSchedule, putSchedules } from '../producers/put.js';
+import { redrive, retryRun } from '../producers/redrive.js';
+import { walkRuns } from '../producers/run-pages.js';
+import { cancel, findRun, listRuns } from '../producers/runs.js';
+import { readStore } from '../producers/store.js';
+import { findLedger, listSchedules, listTicks, showSchedule } from '../producers/views.js';
+import { audited, type Noted, type Operator } from './audit.js';
+import type { BackfillControl, Control, EachOfMany } from './control.js';
+import { whoAmI } from './who.js';
+
+const quiet = () => {};
+
+/** With Redis at hand: what changes something is noted in the audit log. */
+export function redisControl(session: Operator): Control {
+  const { broker, registry } = session;
+  const nameOf = (job: string) => registry.get(job).name;
+  const ofSchedule = (action: string, id: string, request?: object): Noted => ({
+    ...{ action, subject: { kind: 'schedule', id } },
+    ...(request && { request }),
+  });
+  const each: EachOfMany = {
+    async pause(id, { by = whoAmI(), note, until }) {
+      await pauseSchedule(broker, id, { by, note, until, now: Date.now() });
+      return by;
+    },
+    resume: (id) => resumeSchedule(broker, id, Date.now(), quiet),
+  };
+  return {
+    on: 'Redis',
+    atOnce: 200,
+    isAway: () => broker.client.status !== 'ready',
+
+    enqueue: async (job, payload, options) => enqueueRun(broker, registry.get(job), { payload, options }),
+    async enqueueMany(job, payloads, { at, ...options }, key) {
+      const delay = at === undefined ? options.delay : Math.max(0, at - Date.now());
+      const items = payloads.map((payload) => ({ payload, options: { ...options, ...(delay && { delay }) } }));
+      const digest = createHash('sha256').update(key).digest('hex').slice(0, 32);
+      const ticket = { idOf: (index: number) => `${digest}-${index}`, again: false };
+      await enqueueBulk(broker, registry.get(job), items, { ticket });
+    },
+    async redrive(job, options) {
+      const definition = registry.get(job);
+      const noted: Noted = { action: 'jobs redrive', subject: { kind: 'job', job }, request: options };
+      return audited(session, noted, () => redrive(broker, definition, options));
+    },
+    pauseJob: async (job, { by = whoAmI(), note }) => pauseJob(broker, nameOf(job), { by, note, now: Date.now() }),
+    resumeJob: async (job) => resumeJob(broker, nameOf(job)),
+
+    async runs({ job, state, schedule, code, limit }) {
+      const query = { ...(state && { state }), schedule, code, limit };
+      if (job === undefined) return listRuns(broker, registry, query);
+      const name = await knownName(broker, registry, job);
+      return walkRuns(broker, { ...query, job: name, definition: registry.find(job) });
+    },
+    run: async (job, id) => findRun(broker, registry.get(job), id),
+    async cancelRun(job, id, by = whoAmI()) {
+      const noted: Noted = { action: 'runs cancel', subject: { kind: 'run', job: nameOf(job), id }, request: { by } };
+      return audited(session, noted, () => cancel(broker, job, id, by));
+    },
+    async retryRun(job, id) {
+      const definition = registry.get(job);
+      const noted: Noted = { action: 'runs retry', subject: { kind: 'run', job, id } };
+      await audited(session, noted, () => retryRun(broker, definition, id));
+    },
+
+    schedules: () => listSchedules(broker, Date.now()),
+    schedule: (id, ticks) => showSchedule(broker, id, Date.now(), ticks),
+    async ticks(id, wanted) {
+      const names = registry.jobs.map(({ name }) => name);
+      const of = await findLedger(broker, id, names);
+      return { schedule: id, job: of.job, removed: of.removed, ...(await listTicks(broker, of, wanted)) };
+    },
+    preview: (id, input) => previewStored(broker, id, input),
+    async put(id, fields, by = whoAmI()) {
+      const { result } = await audited(session, ofSchedule('schedules put', id, { by }), () =>
+        putSchedule(broker, registry, id, fields, { by, now: Date.now() }, quiet),
+      );
+      return { result, schedule: await viewSchedule(broker, id, Date.now()) };
+    },
+    putMany(list, by = whoAmI(), onProgress) {
+      const noted: Noted = { action: 'schedules put --file', request: { by, schedules: list.length } };
+      const input = { by, now: Date.now, onProgress };
+      return audited(session, noted, () => putSchedules(broker, registry, list, input, quiet));
+    },
+    pause: (id, pause) => audited(session, ofSchedule('schedules pause', id), () => each.pause(id, pause)),
+    resume: (id) => audited(session, ofSchedule('schedules resume', id), () => each.resume(id)),
+    trigger: (id, { force = false }) =>
+      audited(session, ofSchedule('schedules trigger', id, { force }), () => triggerSchedule(broker, id, { force })),
+    async remove(id) {
+      const events: RondoEvent[] = [];
+      await audited(session, ofSchedule('schedules remove', id), () =>
+        removeSchedule(broker, id, Date.now(), (event) => events.push(event)),
+      );
+      return events.flatMap((event) => (event.type === 'ticks.caught-up' ? event.ticks.map(isoTime) : []));
+    },
+    async all() {
+      const { stored, unreadable } = await readStore(broker);
+      const schedules = [...stored.values()]
+        .map(({ id, pause }) => ({ id, pause: pause ? { until: pause.until } : null }))
+        .sort((a, b) => (a.id < b.id ? -1 : 1));
+      return { schedules, unreadable: [...unreadable] };
+    },
+    asOne: (noted, work) => audited(session, noted, () => work(each)),
+    backfills: backfillsOn(session),
+  };
+}
+
+function backfillsOn(session: Operator): BackfillControl {
+  const { broker } = session;
+  const noted = (action: string, id: string): Noted => ({ action, subject: { kind: 'schedule', id } });
+  return {
+    preview: async (id, asked) => planView(await previewBackfill(broker, id, { ...asked, now: Date.now() })),
+    async begin(id, { by = whoAmI(), ...asked }) {
+      const input = { ...asked, by, now: Date.now() };
+      const request = { from: isoTime(asked.from), to: isoTime(asked.to), onlyMissed: asked.onlyMissed, by };
+      const { backfill, resumed, plan } = await audited(session, { ...noted('schedules backfill', id), request }, () =>
+        beginBackfill(broker, id, input),
+      );
+      if (backfill && resumed) await resumeBackfill(broker, backfill);
+      return { backfill: backfill && backfillView(backfill), resumed, plan: planView(plan) };
+    },
+    async resume(id) {
+      const found = await findStopped(broker, id);
+      if (!found) throw new RondoError('backfill-unknown', `none of ${id} is stopped`);
+      await audited(session, noted('schedules backfill --resume', id), () => resumeBackfill(broker, found));
+      return backfillView(found);
+    },
+    async follow({ id, job, schedule }, { isStopped, onStep }) {
+      const { specification } = await storedOr(broker, schedule);
+      const feeding = { mayGoOn: () => !isStopped(), onStep: (_: string, { fed }: BackfillRecord) => onStep(fed) };
+      const found = (await readBackfills(broker, { job, schedule })).records.find((it) => it.id === id);
+      if (!found) throw new RondoError('backfill-unknown', `${id} of ${schedule}`);
+      const feed = () => feedBackfill(broker, found, specification, feeding);
+      let record = await feed();
+      // Another process is at it: this one looks on, and takes over where that one dies.
+      while (record.state === 'feeding' && !isStopped() && !(await isPaused(broker, record, Date.now()))) {
+        onStep(record.fed);
+        await wait(500);
+        record = await feed();
+      }
+      const state = isStopped() && (await stopBackfill(broker, record)) === 'stopped' ? 'stopped' : record.state;
+      return backfillView({ ...record, state });
+    },
+    async cancel(id) {
+      const done = [];
+      const cancelled = await audited(session, noted('schedules backfill --cancel', id), () =>
+        cancelBackfills(broker, id),
+      );
+      for (const record of cancelled) {
+        done.push({ ...backfillView(record), removed: await removeWaiting(broker, record) });
+      }
+      return done;
+    },
+    list: (id) => listBackfills(broker, id),
+  };
+}

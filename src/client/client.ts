@@ -1,0 +1,195 @@
+import type { detailsOf } from '../jobs/describe.js';
+import type { JobPause } from '../producers/job-pause.js';
+import type { RunState } from '../producers/runs.js';
+import { RondoTimeoutError } from './errors.js';
+import { createScheduleClient, type ScheduleClient } from './schedules.js';
+import { type CallOptions, createTransport, type TransportSettings, wait } from './transport.js';
+import type { BulkItem, EndedRun, JobList, JobName, PayloadAndOptions, PayloadOf, Run, RunOptions } from './typed.js';
+
+export interface EnqueueOptions extends RunOptions, CallOptions {
+  /** By which the API knows the same call again within 24 h; a random one unless told. */
+  readonly idempotencyKey?: string;
+}
+
+/** A run that the API has taken: Redis has it. */
+export interface Enqueued {
+  readonly id: string;
+  /** Whether it is a run that was there already, by its `deduplicate` key. */
+  readonly deduplicated: boolean;
+}
+
+export interface RunsQuery {
+  readonly state?: RunState;
+  /** Of this schedule. */
+  readonly schedule?: string;
+  /** That failed with this code. */
+  readonly code?: string;
+  /** 20 unless told, 1,000 at most. */
+  readonly limit?: number;
+  readonly cursor?: string;
+}
+
+/**
+ * Rondo over HTTP. Names, payloads and results are those of `Jobs`. Every call rejects with a RondoApiError where the
+ * API refuses it, a RondoConnectionError where it cannot be reached, a RondoTimeoutError when its time is over, or the
+ * reason of its signal.
+ */
+export interface RondoClient<Jobs extends JobList = JobList> {
+  /** Puts a run into the queue of a job: once, however often it had to be sent. */
+  enqueue<Name extends JobName<Jobs>>(
+    job: Name,
+    ...rest: PayloadAndOptions<PayloadOf<Jobs, Name>, EnqueueOptions>
+  ): Promise<Enqueued>;
+  /** Up to 5,000 runs at once: all of them, or none where one is refused. */
+  enqueueBulk<Name extends JobName<Jobs>>(
+    job: Name,
+    items: readonly BulkItem<PayloadOf<Jobs, Name>>[],
+    options?: CallOptions & { readonly idempotencyKey?: string },
+  ): Promise<readonly Enqueued[]>;
+  run<Name extends JobName<Jobs>>(
+    job: Name,
+    id: string,
+    options?: CallOptions,
+  ): Promise<Run<Jobs, Name> & { readonly log: readonly string[] }>;
+  /** The newest runs of a job; `next` is the `cursor` of the page that follows, or null. */
+  runs<Name extends JobName<Jobs>>(
+    job: Name,
+    query?: RunsQuery,
+    options?: CallOptions,
+  ): Promise<{ readonly runs: readonly Run<Jobs, Name>[]; readonly next: string | null }>;
+  /** The run as soon as it has completed or failed; a RondoTimeoutError after `timeoutMs`, 5 minutes unless told. */
+  waitFor<Name extends JobName<Jobs>>(
+    job: Name,
+    id: string,
+    options?: CallOptions,
+  ): Promise<EndedRun<Jobs, Name> & { readonly log: readonly string[] }>;
+  /** Removes a run that waits, and tells one that executes to end. */
+  cancel(job: JobName<Jobs>, id: string, options?: CallOptions): Promise<'removed' | 'told'>;
+  /** Lets a run that failed begin anew. Sent once: it may fail again in between. */
+  retry(job: JobName<Jobs>, id: string, options?: CallOptions): Promise<void>;
+  readonly jobs: JobClient<Jobs>;
+  readonly schedules: ScheduleClient<Jobs>;
+}
+
+/** What the API tells of a job: durations in ms, and the JSON Schema of its payload. */
+export type JobDetails = ReturnType<typeof detailsOf>;
+
+export interface JobClient<Jobs extends JobList> {
+  list(options?: CallOptions): Promise<readonly JobDetails[]>;
+  get(job: JobName<Jobs>, options?: CallOptions): Promise<JobDetails>;
+  /** Lets failed runs begin anew, oldest first, 1,000 unless told. Sent once. */
+  redrive(
+    job: JobName<Jobs>,
+    options?: CallOptions & { readonly code?: string; readonly limit?: number },
+  ): Promise<{ readonly redriven: number; readonly failed: number }>;
+  /** Stops the job's queue, ad-hoc runs too; what runs goes on. */
+  pause(job: JobName<Jobs>, options?: CallOptions & { readonly note?: string }): Promise<JobPause>;
+  /** Tells whether it was paused. */
+  resume(job: JobName<Jobs>, options?: CallOptions): Promise<boolean>;
+}
+
+const defaultWaitMs = 300_000;
+/** For how long one request waits at the API, in ms. */
+const longPollMs = 20_000;
+
+/**
+ * @throws TypeError where url or key cannot be right; the message does not show them
+ */
+export function createClient<Jobs extends JobList = JobList>(settings: TransportSettings): RondoClient<Jobs> {
+  const send = createTransport(settings);
+  const runsOf = (job: string, rest = '') => `/jobs/${encodeURIComponent(job)}/runs${rest}`;
+  const runAt = (job: string, id: string, rest = '') => runsOf(job, `/${encodeURIComponent(id)}${rest}`);
+
+  const calls = {
+    async enqueue(job: string, payload?: unknown, options: EnqueueOptions = {}): Promise<Enqueued> {
+      const { timeoutMs, signal, idempotencyKey = crypto.randomUUID(), ...overrides } = options;
+      const body = { payload, ...overrides };
+      const call = { method: 'POST', body, idempotencyKey, repeatable: true, timeoutMs, signal } as const;
+      return enqueuedIn(await send({ ...call, path: runsOf(job) }));
+    },
+
+    async enqueueBulk(
+      job: string,
+      items: readonly object[],
+      { idempotencyKey = crypto.randomUUID(), ...options }: CallOptions & { idempotencyKey?: string } = {},
+    ): Promise<Enqueued[]> {
+      const call = { method: 'POST', body: { runs: items }, idempotencyKey, repeatable: true, ...options } as const;
+      const { runs } = (await send({ ...call, path: runsOf(job, '/bulk') })) as { runs: unknown[] };
+      return runs.map(enqueuedIn);
+    },
+
+    run: (job: string, id: string, options?: CallOptions) =>
+      send({ method: 'GET', path: runAt(job, id), repeatable: true, ...options }),
+
+    async runs(job: string, query: RunsQuery = {}, options?: CallOptions) {
+      const call = { method: 'GET', path: runsOf(job), query: { ...query }, repeatable: true, ...options } as const;
+      const { runs, next = null } = (await send(call)) as { runs: unknown[]; next?: string | null };
+      return { runs, next };
+    },
+
+    async waitFor(job: string, id: string, { timeoutMs = defaultWaitMs, signal }: CallOptions = {}) {
+      const deadline = Date.now() + timeoutMs;
+      for (;;) {
+        const remaining = deadline - Date.now();
+        if (remaining <= 0) throw new RondoTimeoutError(`${job} ${id} has not ended within ${timeoutMs} ms`);
+        const askedAt = Date.now();
+        const waitMs = Math.min(longPollMs, remaining);
+        const call = { method: 'GET', path: runAt(job, id), query: { wait: `${waitMs}ms` }, repeatable: true } as const;
+        // An answer that comes at the very end of the time is an answer.
+        const run = (await send({ ...call, tryMs: waitMs + graceMs, timeoutMs: remaining + graceMs, signal })) as Run;
+        if (run.state === 'completed' || run.state === 'failed') return run;
+        // An api that stops answers early: all who wait there would come back at once.
+        if (Date.now() - askedAt < waitMs / 2) await wait(Math.min(500, Math.max(0, deadline - Date.now())), signal);
+      }
+    },
+
+    async cancel(job: string, id: string, options?: CallOptions) {
+      const call = { method: 'POST', path: runAt(job, id, '/cancel'), repeatable: true, ...options } as const;
+      return ((await send(call)) as { cancelled: 'removed' | 'told' }).cancelled;
+    },
+
+    async retry(job: string, id: string, options?: CallOptions): Promise<void> {
+      await send({ method: 'POST', path: runAt(job, id, '/retry'), repeatable: false, ...options });
+    },
+
+    jobs: jobCalls(send),
+    schedules: createScheduleClient<Jobs>(send),
+  };
+  // What the API answers is what it documents: the types are those that it makes its answers of.
+  return calls as unknown as RondoClient<Jobs>;
+}
+
+/** For an answer's way back, in ms. */
+const graceMs = 5_000;
+
+function jobCalls(send: ReturnType<typeof createTransport>) {
+  const at = (job: string, rest = '') => `/jobs/${encodeURIComponent(job)}${rest}`;
+  return {
+    async list(options?: CallOptions) {
+      const answer = await send({ method: 'GET', path: '/jobs', repeatable: true, ...options });
+      return (answer as { jobs: readonly JobDetails[] }).jobs;
+    },
+    get: (job: string, options?: CallOptions) => send({ method: 'GET', path: at(job), repeatable: true, ...options }),
+    async redrive(
+      job: string,
+      { code, limit, ...options }: CallOptions & { readonly code?: string; readonly limit?: number } = {},
+    ) {
+      const call = { method: 'POST', path: at(job, '/redrive'), body: { code, limit }, repeatable: false } as const;
+      const { redriven, failed } = (await send({ ...call, ...options })) as { redriven: number; failed: number };
+      return { redriven, failed };
+    },
+    async pause(job: string, { note, ...options }: CallOptions & { readonly note?: string } = {}) {
+      const call = { method: 'POST', path: at(job, '/pause'), body: { note }, repeatable: true, ...options } as const;
+      return ((await send(call)) as { paused: JobPause }).paused;
+    },
+    async resume(job: string, options?: CallOptions) {
+      const call = { method: 'POST', path: at(job, '/resume'), body: {}, repeatable: true, ...options } as const;
+      return ((await send(call)) as { resumed: boolean }).resumed;
+    },
+  };
+}
+
+function enqueuedIn(answer: unknown): Enqueued {
+  const { id, deduplicated = false } = answer as { id: string; deduplicated?: boolean };
+  return { id, deduplicated };
+}
