@@ -1,11 +1,8 @@
 import type { Command } from 'commander';
-import type { Broker } from '../broker/queues.js';
-import { type AuditEntry, type AuditView, audit, readAudit } from '../producers/audit.js';
-import { differing, factsOf, nameOf, type Subject } from '../producers/subjects.js';
+import { type AuditView, readAudit } from '../producers/audit.js';
 import { print, table } from './output.js';
-import { type Session, withRedis } from './session.js';
+import { withRedis } from './session.js';
 import { moment, wholeNumber } from './values.js';
-import { whoAmI } from './who.js';
 
 interface Flags {
   limit: number;
@@ -30,44 +27,6 @@ export function addAuditCommand(program: Command): void {
         print(entries, flags, () => listing(entries));
       }),
     );
-}
-
-/** What a command that changes something works with. */
-export type Operator = Session & { readonly broker: Broker };
-
-/** Does what a command asks for, and keeps what it changed. That it could not be kept is said, and nothing more. */
-export async function audited<Result>(
-  session: Operator,
-  { action, subject, request = {} }: Noted,
-  work: () => Promise<Result>,
-): Promise<Result> {
-  const { broker, registry } = session;
-  const about = subject ?? null;
-  const before = await factsOf(broker, registry, about);
-  const result = await work();
-  const entry = {
-    who: whoAmI(),
-    via: 'cli',
-    status: null,
-    from: 'cli',
-    action,
-    target: nameOf(about),
-    request: Object.keys(request).length > 0 ? request : null,
-  } as const;
-  try {
-    const after = await factsOf(broker, registry, about);
-    await audit(broker, { ...entry, ...differing(before, after) } satisfies AuditEntry);
-  } catch (error) {
-    console.error(`rondo: it is done, but could not be noted in the audit log: ${String(error)}`);
-  }
-  return result;
-}
-
-export interface Noted {
-  readonly action: string;
-  readonly subject?: Subject;
-  /** What was asked for beside the subject. Without secrets. */
-  readonly request?: object;
 }
 
 function listing(entries: readonly AuditView[]): string {

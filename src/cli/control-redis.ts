@@ -27,7 +27,7 @@ import { walkRuns } from '../producers/run-pages.js';
 import { cancel, findRun, listRuns } from '../producers/runs.js';
 import { readStore } from '../producers/store.js';
 import { findLedger, listSchedules, listTicks, showSchedule } from '../producers/views.js';
-import { audited, type Noted, type Operator } from './audit.js';
+import { audited, type Noted, type Operator } from './audited.js';
 import type { BackfillControl, Control, EachOfMany } from './control.js';
 import { whoAmI } from './who.js';
 

@@ -4,7 +4,7 @@ import { type Change, type Plan, wantedOf } from '../producers/plan.js';
 import { planNow, reconcile } from '../producers/schedules.js';
 import { warningsNow } from '../producers/warn.js';
 import type { Warning } from '../producers/warnings.js';
-import { audited } from './audit.js';
+import { audited } from './audited.js';
 import { print, table } from './output.js';
 import { type Session, withRedis } from './session.js';
 
