@@ -62,12 +62,14 @@ async function startBare() {
 }
 
 async function startRondo() {
+  const keys = [{ name: 'shop', digest: createHash('sha256').update(secret).digest(), scopes: ['enqueue'] }];
   // Real lines, to a real file: /dev/null takes them as a terminal's pipe would.
   const logger = createLogger('info', pino.destination({ dest: openSync('/dev/null', 'w'), sync: true }));
   const api = createApiServer({
     broker,
     registry: createRegistry([job]),
-    keys: [{ name: 'shop', digest: createHash('sha256').update(secret).digest(), scopes: ['enqueue'] }],
+    keys: () => keys,
+    settings: { rateLimit: null, trustProxy: false, corsOrigins: [] },
     emit: logEvents(logger),
     now: Date.now,
     host: '127.0.0.1',

@@ -18,13 +18,21 @@ export class PromptWorker extends Worker {
   protected override getBlockTimeout(blockUntil: number): number {
     const seconds = super.getBlockTimeout(blockUntil);
     clearTimeout(this.#timer);
-    if (blockUntil > 0 && seconds > 0) {
-      const nudge = () => void this.#client.ping().catch(() => {});
-      // A little later than the timeout, which begins when Redis has read the command.
-      this.#timer = setTimeout(nudge, seconds * 1_000 + 1).unref();
-    }
+    // A little later than the timeout, which begins when Redis has read the command; on a busy machine that may be late.
+    if (blockUntil > 0 && seconds > 0) this.#nudgeIn(seconds * 1_000 + 1, nudges);
     return seconds;
   }
+
+  #nudgeIn(ms: number, times: number): void {
+    this.#timer = setTimeout(() => {
+      this.#client.ping().catch(() => {});
+      if (times > 1) this.#nudgeIn(nudgeEveryMs, times - 1);
+    }, ms).unref();
+  }
 }
+
+/** How often Redis is made to look, and at what distance. */
+const nudges = 10;
+const nudgeEveryMs = 4;
 
 type Options = Omit<WorkerOptions, 'connection'>;
