@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type AuditView, readAudit } from '../producers/audit.js';
+import type { AuditView } from '../producers/audit.js';
 import { print, table } from './output.js';
 import { withRedis } from './session.js';
 import { moment, wholeNumber } from './values.js';
@@ -23,6 +23,7 @@ export function addAuditCommand(program: Command): void {
     .option('--json', 'print JSON')
     .action((flags: Flags) =>
       withRedis(async ({ broker }) => {
+        const { readAudit } = await import('../producers/audit.js');
         const { entries } = await readAudit(broker, flags);
         print(entries, flags, () => listing(entries));
       }),

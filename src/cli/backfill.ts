@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { RondoError } from '../errors.js';
 import { untilSignal } from '../lifecycle.js';
 import type { LeftOut } from '../producers/backfill-plan.js';
-import { type BackfillPlanView, type BackfillView, leftOutWords } from '../producers/backfill-views.js';
+import type { BackfillPlanView, BackfillView } from '../producers/backfill-views.js';
 import { createBar } from './bar.js';
 import { codeOf } from './codes.js';
 import type { Control } from './control.js';
@@ -148,3 +148,13 @@ function standingInWords({ id, schedule, state, added, count }: BackfillView, le
       return `${head}: all ${count} runs are added. How far they are: ${again} --status`;
   }
 }
+
+/** Each reason why ticks are left out, in words. */
+const leftOutWords: Record<LeftOut, string> = {
+  ran: 'have a run already',
+  inAnother: 'are in another backfill',
+  live: 'get their runs by themselves',
+  otherTimes: 'lie where the ledger was written by other times of the schedule',
+  beforeKnown: 'are older than the ledger',
+  notDue: 'were not due then',
+};

@@ -13,7 +13,7 @@ import { RondoError } from '../errors.js';
 import { show } from '../problems.js';
 import { chunks } from '../producers/chunks.js';
 import type { PutOfMany } from '../producers/put.js';
-import type { RunView } from '../producers/runs.js';
+import type { RunView } from '../producers/run-view.js';
 import type { ScheduleView } from '../producers/views.js';
 import type { BackfillControl, Control, Definitions, RunsWanted } from './control.js';
 

@@ -1,12 +1,13 @@
+import type { Ticks } from '../client/index.js';
 import type { detailsOf } from '../jobs/describe.js';
 import type { BackfillPlanView, BackfillView } from '../producers/backfill-views.js';
 import type { Enqueued, EnqueueOptions } from '../producers/enqueue.js';
 import type { JobPause } from '../producers/job-pause.js';
-import type { PreviewInput, PreviewView } from '../producers/preview.js';
+import type { PreviewInput, PreviewView } from '../producers/preview-view.js';
 import type { Put, PutOfMany } from '../producers/put.js';
 import type { Redriven, RedriveOptions } from '../producers/redrive.js';
-import type { RunState, RunView } from '../producers/runs.js';
-import type { ScheduleDetails, ScheduleView, TicksWanted, TickView } from '../producers/views.js';
+import type { RunState, RunView } from '../producers/run-view.js';
+import type { ScheduleDetails, ScheduleView, TicksWanted } from '../producers/views.js';
 
 export type JobDetails = ReturnType<typeof detailsOf>;
 
@@ -44,7 +45,7 @@ export interface Control {
 
   schedules(): Promise<{ schedules: readonly ScheduleView[]; unreadable: readonly string[] }>;
   schedule(id: string, ticks: number): Promise<ScheduleDetails>;
-  ticks(id: string, wanted: TicksWanted): Promise<TicksFound>;
+  ticks(id: string, wanted: TicksWanted): Promise<Ticks>;
   preview(id: string, input: PreviewInput): Promise<PreviewView>;
   put(id: string, fields: object, by: string | undefined): Promise<PutDone>;
   putMany(
@@ -80,15 +81,6 @@ export interface RunsWanted {
   readonly schedule?: string | undefined;
   readonly code?: string | undefined;
   readonly limit: number;
-}
-
-export interface TicksFound {
-  readonly schedule: string;
-  readonly job: string;
-  readonly removed: string | null;
-  readonly knownFrom: string | null;
-  readonly unreadable: number;
-  readonly ticks: readonly TickView[];
 }
 
 export interface PutDone {

@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { listPaused } from '../producers/job-pause.js';
 import { print, table } from './output.js';
 import { withControl, withRedis } from './session.js';
 
@@ -40,6 +39,7 @@ export function addJobPauseCommands(jobs: Command): void {
 /** `rondo jobs list --paused` */
 export function printPaused(flags: { json?: boolean }): Promise<void> {
   return withRedis(async ({ broker, registry }) => {
+    const { listPaused } = await import('../producers/job-pause.js');
     const paused = await listPaused(broker, registry);
     const rows = paused.map(({ job, since, by, note }) => [job, since, by, note || null]);
     print(paused, flags, () => table(['job', 'paused since', 'by', 'note'], rows, 'No job is paused.'));

@@ -2,12 +2,8 @@ import type { Command } from 'commander';
 import { formatDuration } from '../duration.js';
 import { RondoError } from '../errors.js';
 import { inWords } from '../jobs/words.js';
-import {
-  type Deduplicate,
-  deduplicationKey,
-  deduplicationKeyWords,
-  type EnqueueOptions,
-} from '../producers/enqueue.js';
+import { type Deduplicate, deduplicationKey, deduplicationKeyWords } from '../producers/deduplicate.js';
+import type { EnqueueOptions } from '../producers/enqueue.js';
 import type { Control, JobDetails } from './control.js';
 import { enqueueFile } from './enqueue-file.js';
 import { addJobPauseCommands, printPaused } from './job-pause.js';

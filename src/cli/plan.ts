@@ -1,10 +1,7 @@
 import type { Command } from 'commander';
 import { isoOr } from '../jobs/words.js';
-import { type Change, type Plan, wantedOf } from '../producers/plan.js';
-import { planNow, reconcile } from '../producers/schedules.js';
-import { warningsNow } from '../producers/warn.js';
+import type { Change, Plan } from '../producers/plan.js';
 import type { Warning } from '../producers/warnings.js';
-import { audited } from './audited.js';
 import { print, table } from './output.js';
 import { type Session, withRedis } from './session.js';
 
@@ -20,7 +17,11 @@ export function addPlanCommands(schedules: Command): void {
     .option('--json', 'print JSON')
     .action((flags: Flags) =>
       withRedis(async (session) => {
-        const input = inputOf(session);
+        const [{ planNow }, { warningsNow }] = await Promise.all([
+          import('../producers/schedules.js'),
+          import('../producers/warn.js'),
+        ]);
+        const input = await inputOf(session);
         const planned = await planNow(session.broker, input);
         const warnings = await warningsNow(session.broker, { ...input, now: input.now() });
         print({ ...jsonOf(planned), warnings }, flags, () => planText(planned) + warningsText(warnings));
@@ -34,8 +35,13 @@ export function addPlanCommands(schedules: Command): void {
     .option('--json', 'print JSON')
     .action((flags: Flags & { yes?: boolean }) =>
       withRedis(async (session) => {
+        const [{ audited }, { reconcile }] = await Promise.all([
+          import('./audited.js'),
+          import('../producers/schedules.js'),
+        ]);
+        const input = { ...(await inputOf(session)), removeMany: flags.yes };
         const done = await audited(session, { action: 'schedules apply', request: { yes: flags.yes === true } }, () =>
-          reconcile(session.broker, { ...inputOf(session), removeMany: flags.yes }, () => {}),
+          reconcile(session.broker, input, () => {}),
         );
         const failed = done.failed.map(({ id, error }) => ({ id, error: String(error) }));
         print({ ...jsonOf(done), failed }, flags, () => planText(done));
@@ -46,7 +52,8 @@ export function addPlanCommands(schedules: Command): void {
     );
 }
 
-function inputOf({ config, registry }: Session) {
+async function inputOf({ config, registry }: Session) {
+  const { wantedOf } = await import('../producers/plan.js');
   return { app: config.app, release: config.release, wanted: wantedOf(registry), now: Date.now };
 }
 

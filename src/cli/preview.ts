@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { RondoError } from '../errors.js';
 import type { Registry } from '../jobs/registry.js';
 import { withNearest } from '../problems.js';
-import { type PreviewInput, type PreviewView, previewOf } from '../producers/preview.js';
+import { type PreviewInput, type PreviewView, previewOf } from '../producers/preview-view.js';
 import { apiAccess } from './door.js';
 import { print, table } from './output.js';
 import { withControl, withJobs } from './session.js';

@@ -1,6 +1,5 @@
 import type { Command } from 'commander';
 import { type ErrorCode, errorTable } from '../errors.js';
-import { listGone } from '../producers/gone-jobs.js';
 import { print, table } from './output.js';
 import { withControl, withRedis } from './session.js';
 import { oneOf, wholeNumber } from './values.js';
@@ -34,6 +33,7 @@ export function addRedriveCommands(jobs: Command): void {
 /** `rondo jobs list --gone` */
 export function printGone(flags: { json?: boolean }): Promise<void> {
   return withRedis(async ({ broker, registry, config }) => {
+    const { listGone } = await import('../producers/gone-jobs.js');
     const gone = await listGone(broker, registry, config.app);
     const rows = gone.map((it) => [it.name, it.waiting, it.delayed, it.active, it.failed, it.app, it.release]);
     const headings = ['job', 'waiting', 'delayed', 'active', 'failed', 'app', 'last release'];

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { type ErrorCode, errorTable, RondoError } from '../errors.js';
-import { type RunState, type RunView, runStates } from '../producers/runs.js';
+import { type RunState, type RunView, runStates } from '../producers/run-view.js';
 import { facts, print, table } from './output.js';
 import { withControl } from './session.js';
 import { oneOf, wholeNumber } from './values.js';

@@ -1,4 +1,4 @@
-import { type Broker, openBroker } from '../broker/queues.js';
+import type { Broker } from '../broker/queues.js';
 import { type Config, loadConfig } from '../config.js';
 import { RondoError } from '../errors.js';
 import { detailsOf } from '../jobs/describe.js';
@@ -19,7 +19,10 @@ export async function withJobs<Result>(work: (session: Session) => Promise<Resul
   return work({ config, registry: await loadRegistry(config.jobsModule, config.catalog, config.switches) });
 }
 
-/** For commands that do, and that go through no API: connects, and leaves nothing open behind. */
+/**
+ * For commands that do, and that go through no API: connects, and leaves nothing open behind. What works on Redis is
+ * loaded in `work`, so that other commands do not pay for it.
+ */
 export async function withRedis<Result>(
   work: (session: Session & { broker: Broker }) => Promise<Result>,
 ): Promise<Result> {
@@ -52,6 +55,7 @@ async function connected<Result>(work: (session: Session & { broker: Broker }) =
         'REDIS_URL is not set. An embedded server prints its address when it starts: set REDIS_URL to that',
       );
     }
+    const { openBroker } = await import('../broker/queues.js');
     const ruleOf = (id: string) => session.registry.findSchedule(id)?.schedule.next;
     const broker = await openBroker({ redis, profile: 'fail-fast', prefix, ruleOf, emit: () => {} });
     try {

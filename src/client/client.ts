@@ -1,6 +1,6 @@
 import type { detailsOf } from '../jobs/describe.js';
 import type { JobPause } from '../producers/job-pause.js';
-import type { RunState } from '../producers/runs.js';
+import type { RunState } from '../producers/run-view.js';
 import { RondoTimeoutError } from './errors.js';
 import { createScheduleClient, type ScheduleClient } from './schedules.js';
 import { type CallOptions, createTransport, type TransportSettings, wait } from './transport.js';

@@ -31,15 +31,7 @@ export class RondoApiError extends Error {
   }
 }
 
-export interface ApiErrorFacts {
-  readonly status: number;
-  readonly code: string;
-  readonly title: string;
-  readonly detail: string;
-  readonly problems: readonly Problem[];
-  readonly retryAfterMs: number | null;
-  readonly requestId: string | null;
-}
+type ApiErrorFacts = Omit<RondoApiError, 'name' | 'message' | 'stack' | 'cause'>;
 
 /** The API could not be reached, or went away before it answered: why is the `cause`. */
 export class RondoConnectionError extends Error {

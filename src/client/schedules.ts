@@ -2,7 +2,7 @@ import type { TickOutcome } from '../broker/tick-entry.js';
 import type { Duration } from '../duration.js';
 import type { ScheduleOptions } from '../jobs/define-job.js';
 import type { BackfillPlanView, BackfillView } from '../producers/backfill-views.js';
-import type { PreviewView } from '../producers/preview.js';
+import type { PreviewView } from '../producers/preview-view.js';
 import type { Health, ScheduleDetails, ScheduleView, TickView } from '../producers/views.js';
 import type { CallOptions, Transport } from './transport.js';
 import type { JobList, JobName, PayloadOf } from './typed.js';

@@ -1,6 +1,6 @@
 import type { Duration } from '../duration.js';
 import type { JobDefinition } from '../jobs/define-job.js';
-import type { RunView } from '../producers/runs.js';
+import type { RunView } from '../producers/run-view.js';
 
 /** A list of jobs, as `typeof jobs` names it. */
 export type JobList = readonly JobDefinition[];

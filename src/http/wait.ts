@@ -2,8 +2,8 @@ import type { Response } from 'express';
 import type { RunEvent } from '../broker/run-events.js';
 import { RondoError } from '../errors.js';
 import type { Redactor } from '../jobs/secrets.js';
+import type { RunView } from '../producers/run-view.js';
 import type { RunWatch } from '../producers/run-watch.js';
-import type { RunView } from '../producers/runs.js';
 
 export interface WaitInput<View extends RunView> {
   readonly watch: RunWatch;

@@ -1,7 +1,7 @@
 import { lookup as dnsLookup, type LookupAddress } from 'node:dns';
 import type { LookupFunction } from 'node:net';
 import ipaddr from 'ipaddr.js';
-import { Agent } from 'undici';
+import type { Agent } from 'undici';
 import { NonRetryableError } from '../errors.js';
 
 type Address = ipaddr.IPv4 | ipaddr.IPv6;
@@ -21,7 +21,8 @@ export type Resolve = (
  * refused unless they are allowed. A name is resolved once for each connection, and the connection goes to the
  * very addresses that were judged: a name that resolves differently the next time gains nothing.
  */
-export function createGuardedAgent(allowed: Allowance, resolve: Resolve = dnsLookup as Resolve): Agent {
+export async function createGuardedAgent(allowed: Allowance, resolve: Resolve = dnsLookup as Resolve): Promise<Agent> {
+  const { Agent } = await import('undici');
   const lookup: LookupFunction = (hostname, { family }, answer) => {
     resolve(hostname, { all: true, family: typeof family === 'number' ? family : 0 }, (error, addresses) => {
       if (error) return answer(error, []);

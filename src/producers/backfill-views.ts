@@ -49,13 +49,3 @@ export function planView({ count, first, last, leftOut }: BackfillPlan): Backfil
   const reasons = Object.entries(leftOut).filter(([, ticks]) => ticks > 0);
   return { count, first: isoOr(first), last: isoOr(last), leftOut: Object.fromEntries(reasons) };
 }
-
-/** Each reason why ticks are left out, in words. */
-export const leftOutWords: Record<LeftOut, string> = {
-  ran: 'have a run already',
-  inAnother: 'are in another backfill',
-  live: 'get their runs by themselves',
-  otherTimes: 'lie where the ledger was written by other times of the schedule',
-  beforeKnown: 'are older than the ledger',
-  notDue: 'were not due then',
-};

@@ -7,6 +7,7 @@ import type { JobDefinition } from '../jobs/define-job.js';
 import { readPayload } from '../jobs/payload.js';
 import { addWithin } from './backlog.js';
 import { chunks } from './chunks.js';
+import type { Deduplicate } from './deduplicate.js';
 
 /** Overrides for one run. Durations in ms, times in ms since the epoch. */
 export interface EnqueueOptions {
@@ -17,17 +18,6 @@ export interface EnqueueOptions {
   readonly expiresIn?: number;
   readonly deduplicate?: Deduplicate;
 }
-
-/**
- * One run in place of many that have the same key. `throttle`: the first wins, for `ttl`, or until it has ended where
- * there is none. `debounce`: the last wins; it starts when none came for `ttl`.
- */
-export type Deduplicate =
-  | { readonly key: string; readonly mode: 'throttle'; readonly ttl?: number }
-  | { readonly key: string; readonly mode: 'debounce'; readonly ttl: number };
-
-export const deduplicationKey = /^[^\p{C}]{1,200}$/u;
-export const deduplicationKeyWords = '1 to 200 characters, none of them a control character';
 
 /** What a caller that may ask twice for the same runs gives along. */
 export interface Ticket {

@@ -1,39 +1,8 @@
 import type { Broker } from '../broker/queues.js';
 import { RondoError } from '../errors.js';
-import { type Preview, preview, zoneOf } from '../jobs/preview.js';
-import type { NextTick, Timing } from '../jobs/schedule.js';
-import { inWords, isoTime } from '../jobs/words.js';
 import { timingOf } from './plan.js';
+import { type PreviewInput, type PreviewView, previewOf } from './preview-view.js';
 import { readStored, unknownSchedule } from './store.js';
-
-/** When a schedule runs next, as people and services see it. Times are ISO. */
-export interface PreviewView {
-  readonly id: string;
-  readonly words: string;
-  readonly times: readonly {
-    readonly time: string;
-    readonly due: string;
-    /** What the clock of its zone shows; null where that is UTC, or it follows none. */
-    readonly local: string | null;
-    readonly note: string | null;
-  }[];
-  /** What a calendar excludes or the clock jumps over, on the way to the last of them. */
-  readonly left: readonly {
-    readonly kind: 'excluded' | 'jumped-over';
-    readonly time: string;
-    readonly to: string;
-    readonly count: number;
-    readonly local: string | null;
-    readonly note: string;
-  }[];
-  readonly complete: boolean;
-}
-
-export interface PreviewInput {
-  /** In ms since the epoch. */
-  readonly from: number;
-  readonly count: number;
-}
 
 /**
  * The next times of a schedule that the store holds, whoever made it.
@@ -51,47 +20,4 @@ export async function previewStored(broker: Broker, id: string, input: PreviewIn
   } catch (cause) {
     throw new RondoError('schedule-uncomputable', `${id}: ${String(cause)}`, { cause });
   }
-}
-
-/** The same of any timing. */
-export function previewOf(
-  id: string,
-  timing: Timing,
-  rule: NextTick | undefined,
-  { from, count }: PreviewInput,
-): PreviewView {
-  const found: Preview = preview(timing, from, count, rule);
-  const local = localIn(zoneOf(timing));
-  return {
-    id,
-    words: inWords(timing),
-    times: found.times.map(({ time, due, note }) => ({
-      time: isoTime(time),
-      due: isoTime(due),
-      local: local(time),
-      note,
-    })),
-    left: found.left.map(({ time, to, ...row }) => ({
-      ...row,
-      time: isoTime(time),
-      to: isoTime(to),
-      local: local(time),
-    })),
-    complete: found.complete,
-  };
-}
-
-function localIn(zone: string | null): (time: number) => string | null {
-  if (zone === null || zone === 'UTC') return () => null;
-  const format = new Intl.DateTimeFormat('en-GB', {
-    weekday: 'short',
-    year: 'numeric',
-    month: '2-digit',
-    day: '2-digit',
-    hour: '2-digit',
-    minute: '2-digit',
-    timeZoneName: 'short',
-    timeZone: zone,
-  });
-  return (time) => format.format(time);
 }

@@ -3,7 +3,8 @@ import { z } from 'zod';
 import type { Broker } from '../broker/queues.js';
 import { RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
-import { type RunState, type RunView, viewOf } from './runs.js';
+import type { RunState, RunView } from './run-view.js';
+import { viewOf } from './runs.js';
 
 export interface PageQuery {
   readonly job: string;

@@ -4,7 +4,7 @@ import { NonRetryableError } from '../../src/errors.js';
 import { defineJob } from '../../src/jobs/define-job.js';
 import { enqueue, enqueueBulk } from '../../src/producers/enqueue.js';
 import { pageOfRuns } from '../../src/producers/run-pages.js';
-import type { RunState } from '../../src/producers/runs.js';
+import type { RunState } from '../../src/producers/run-view.js';
 import { createGate } from '../support/gate.js';
 import { eventually, fixture } from '../support/harness.js';
 import { type Api, expectProblem } from '../support/http.js';

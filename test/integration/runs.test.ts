@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { defineJob } from '../../src/jobs/define-job.js';
 import { createRegistry } from '../../src/jobs/registry.js';
-import { enqueue, findRun, listRuns, type RunState, runStates } from '../../src/producers/runs.js';
+import { type RunState, runStates } from '../../src/producers/run-view.js';
+import { enqueue, findRun, listRuns } from '../../src/producers/runs.js';
 import { createGate } from '../support/gate.js';
 import { eventually, fixture } from '../support/harness.js';
 

@@ -8,8 +8,8 @@ import type { AuditView } from '../../producers/audit.js';
 import { leftOutReasons } from '../../producers/backfill-plan.js';
 import type { BackfillPlanView, BackfillView } from '../../producers/backfill-views.js';
 import type { JobPause } from '../../producers/job-pause.js';
-import type { PreviewView } from '../../producers/preview.js';
-import { type RunView, runStates } from '../../producers/runs.js';
+import type { PreviewView } from '../../producers/preview-view.js';
+import { type RunView, runStates } from '../../producers/run-view.js';
 import {
   healths,
   type ScheduleDetails,

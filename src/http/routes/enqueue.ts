@@ -6,16 +6,8 @@ import { type Problem, RondoError } from '../../errors.js';
 import type { JobDefinition } from '../../jobs/define-job.js';
 import type { Registry } from '../../jobs/registry.js';
 import { problemsOf } from '../../problems.js';
-import {
-  type BulkItem,
-  bulkRefused,
-  type Deduplicate,
-  deduplicationKey,
-  deduplicationKeyWords,
-  enqueueBulk,
-  enqueueRun,
-  payloadProblems,
-} from '../../producers/enqueue.js';
+import { type Deduplicate, deduplicationKey, deduplicationKeyWords } from '../../producers/deduplicate.js';
+import { type BulkItem, bulkRefused, enqueueBulk, enqueueRun, payloadProblems } from '../../producers/enqueue.js';
 import { jsonBody, jsonBodyUpTo } from '../body.js';
 import { requires } from '../guard.js';
 import { answerOnce } from '../idempotent.js';

@@ -1,4 +1,4 @@
-import { type Dispatcher, request } from 'undici';
+import type { Agent, Dispatcher } from 'undici';
 import { z } from 'zod';
 import { NonRetryableError, RetryLaterError } from '../../errors.js';
 import { defineJob, type ScheduleOptions } from '../define-job.js';
@@ -47,7 +47,8 @@ type Payload = z.output<typeof payloadSchema>;
  * `export default [httpRequest({ schedules: [ … ] })]`.
  */
 export function httpRequest({ allow = [], schedules = [], resolve }: HttpRequestSettings = {}) {
-  const agent = createGuardedAgent(allow, resolve);
+  // With the first call: loading the client takes a tenth of a second, and few processes call anything.
+  let agent: Promise<Agent> | undefined;
   return defineJob({
     name: 'http-request',
     description: 'Calls a URL and expects a status',
@@ -67,11 +68,13 @@ export function httpRequest({ allow = [], schedules = [], resolve }: HttpRequest
 
   /** Follows redirects itself, so that each hop is judged anew. */
   async function call(payload: Payload, signal: AbortSignal) {
+    agent ??= createGuardedAgent(allow, resolve);
+    const [{ request }, dispatcher] = await Promise.all([import('undici'), agent]);
     let hop = firstHop(payload);
     for (let redirects = 0; redirects <= maxRedirects; redirects++) {
       const { url, ...options } = hop;
       checkUrl(url, allow);
-      const response = await request(url, { ...options, signal, dispatcher: agent }).catch(refuseForGood);
+      const response = await request(url, { ...options, signal, dispatcher }).catch(refuseForGood);
       const next = payload.expect?.includes(response.statusCode) ? null : nextHop(hop, response);
       if (!next) return { response, url: url.href };
       // Nobody knows how long it would take to come; a connection that is not used again is the lesser price.
