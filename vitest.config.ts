@@ -6,6 +6,7 @@ export default defineConfig({
     globalSetup: ['test/support/global-setup.ts'],
     pool: 'forks',
     maxWorkers: 4,
+    isolate: false,
     testTimeout: 20_000,
     hookTimeout: 60_000,
     // CI shares its two cores with others; a retry is printed there, and is a defect to look into.

@@ -1,21 +1,31 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { loadConfig } from '../config.js';
 import type { Role } from '../main.js';
 import { codeOf } from './codes.js';
 import { refuseApi, workThrough } from './door.js';
 import { addHealthCommand } from './health.js';
 import { commaSeparated } from './values.js';
 
-/** Runs one command and ends the process: 0 done, 1 failed, 2 wrong usage. */
+/** Runs one command and ends the process with its exit code. */
 export async function main(argv: readonly string[]): Promise<never> {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error; // a reader such as `head` may leave when it has seen enough
   });
-  const code = await createProgram(argv)
-    .then((program) => program.parseAsync([...argv]))
-    .then(() => process.exitCode ?? 0, explain);
+  const code = await run(argv);
   await Promise.all([written(process.stdout), written(process.stderr)]);
   return process.exit(code);
+}
+
+/** Runs one command. @returns its exit code: 0 done, 1 failed, 2 wrong usage */
+export async function run(argv: readonly string[]): Promise<number | string> {
+  try {
+    const program = await createProgram(argv);
+    await program.parseAsync([...argv]);
+    return process.exitCode ?? 0;
+  } catch (error) {
+    return explain(error);
+  }
 }
 
 /** A pipe takes what its reader has room for, and an exit would cut off the rest. */
@@ -77,9 +87,10 @@ async function createProgram(argv: readonly string[]): Promise<Command> {
 
 async function serve(roles: readonly Role[], only?: readonly string[]): Promise<void> {
   refuseApi();
-  // Short commands do not pay for loading the workers.
-  const [{ runService }, { loadConfig }] = await Promise.all([import('../main.js'), import('../config.js')]);
-  await runService(loadConfig(undefined, { api: roles.includes('api') }), roles, only);
+  const config = loadConfig(undefined, { api: roles.includes('api') });
+  // Short commands do not pay for loading the workers, nor do wrong settings wait for it.
+  const { runService } = await import('../main.js');
+  await runService(config, roles, only);
 }
 
 /** Says what went wrong, on standard error, and answers the exit code. */

@@ -52,7 +52,7 @@ describe('POST /v1/jobs/{job}/runs', () => {
 
   it.each([
     ['no body', {}],
-    ['an empty body', { headers: { 'content-length': '0' } }],
+    ['an empty body', { headers: { 'content-type': 'application/json' }, body: '' }],
     ['an empty object', { json: {} }],
     ['a payload of null', { json: { payload: null } }],
   ])('takes %s for a payload of {}', async (_what, call) => {

@@ -8,7 +8,7 @@ import { reconcile } from '../../src/producers/schedules.js';
 import { fixture } from '../support/harness.js';
 import { type Api, expectProblem, secretOf } from '../support/http.js';
 import { writeJobs } from '../support/jobs-module.js';
-import { runProgram } from '../support/processes.js';
+import { runWarm } from '../support/processes.js';
 
 const mail = defineJob({
   name: 'mail',
@@ -233,7 +233,7 @@ describe('the audit log', () => {
       payload: z.object({ to: z.string(), token: z.string() }), run: () => null })];`);
     const env = { REDIS_URL: inject('redisUrl'), RONDO_PREFIX: prefix, RONDO_JOBS };
     const id = await enqueue({ delay: '1h' });
-    const run = async (...args: string[]) => expect((await runProgram(args, { env })).stderr).toBe('');
+    const run = async (...args: string[]) => expect((await runWarm(args, { env })).stderr).toBe('');
     await run('runs', 'cancel', 'mail', id);
     await run('schedules', 'pause', 'mailing', '--by', 'somebody else');
     const range = ['--from', '2026-11-01', '--to', '2026-11-02', '--json'];
@@ -247,7 +247,7 @@ describe('the audit log', () => {
     expect(cancelled).toMatchObject({ action: 'runs cancel', target: `run mail ${id}`, before: { state: 'delayed' } });
     expect(paused).toMatchObject({ action: 'schedules pause', after: { pause: { by: 'somebody else' } } });
     expect(resumed).toMatchObject({ action: 'resume --all', target: null });
-    const { stdout } = await runProgram(['audit', '--limit', '2'], { env });
+    const { stdout } = await runWarm(['audit', '--limit', '2'], { env });
     expect(stdout).toMatch(/resume --all.*\n.*schedules pause +schedule mailing/);
   });
 });

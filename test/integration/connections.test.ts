@@ -8,7 +8,7 @@ import { enqueue, findRun } from '../../src/producers/runs.js';
 import { startCluster, startSentinels } from '../support/cluster.js';
 import { eventually, type Fixture, fixture, freshPrefix } from '../support/harness.js';
 import { freshFolder, writeJobs } from '../support/jobs-module.js';
-import { type ProgramOptions, runProgram, startProgram } from '../support/processes.js';
+import { type ProgramOptions, runProgram, runWarm, startProgram } from '../support/processes.js';
 import { findFreePort, hasRedisServer, startRedis } from '../support/servers.js';
 
 const hasOpenssl = spawnSync('openssl', ['version'], { stdio: 'ignore' }).status === 0;
@@ -176,7 +176,7 @@ describe.skipIf(!hasRedisServer())('a cluster of three nodes', () => {
       const troubles = ['worker.error', 'producer.failed', 'redis.away', 'schedule.failed', 'schedule.healed'];
       expect(program.lines.filter(({ event }) => troubles.includes(event ?? ''))).toEqual([]);
     }
-    const again = await runProgram(['schedules', 'plan', '--json'], { env });
+    const again = await runWarm(['schedules', 'plan', '--json'], { env });
     expect(again).toMatchObject({ code: 0, stderr: '' });
     const nodesInUse = await Promise.all(cluster.nodes.map(({ url }) => asked(url, (redis) => redis.dbsize())));
     expect(nodesInUse.filter((keys) => keys > 0).length, `keys by node: ${nodesInUse}`).toBeGreaterThan(1);
@@ -184,13 +184,13 @@ describe.skipIf(!hasRedisServer())('a cluster of three nodes', () => {
 
   async function added(name: string, payload: object, options: ProgramOptions): Promise<string> {
     const args = ['jobs', 'enqueue', name, '--payload', JSON.stringify(payload), '--json'];
-    const { code, stdout, stderr } = await runProgram(args, options);
+    const { code, stdout, stderr } = await runWarm(args, options);
     expect(code, stderr).toBe(0);
     return z.object({ id: z.string() }).parse(JSON.parse(stdout)).id;
   }
 
   async function shown(name: string, id: string, options: ProgramOptions): Promise<unknown> {
-    const { stdout, stderr } = await runProgram(['runs', 'show', name, id, '--json'], options);
+    const { stdout, stderr } = await runWarm(['runs', 'show', name, id, '--json'], options);
     expect(stderr).toBe('');
     return JSON.parse(stdout);
   }

@@ -6,7 +6,7 @@ import { createGoneWatch, listGone } from '../../src/producers/gone-jobs.js';
 import { enqueue, listRuns } from '../../src/producers/runs.js';
 import { type Fixture, fixture } from '../support/harness.js';
 import { writeJobs } from '../support/jobs-module.js';
-import { runProgram } from '../support/processes.js';
+import { runWarm } from '../support/processes.js';
 
 const mail = defineJob({ name: 'mail', run: () => {} });
 const kept = defineJob({ name: 'kept', run: () => {} });
@@ -28,7 +28,7 @@ it('tells once of a job that is gone from code and whose runs wait; declared aga
   await expect(listRuns(broker, registry, { job: 'mial' })).rejects.toMatchObject({ code: 'job-unknown' });
 
   const env = { RONDO_PREFIX: parts.prefix, RONDO_APP: 'test', RONDO_JOBS: writeJobs(keptAlone) };
-  const listed = await runProgram(['jobs', 'list', '--gone'], { env });
+  const listed = await runWarm(['jobs', 'list', '--gone'], { env });
   expect(listed.stdout).toMatch(/^JOB +WAITING +DELAYED .*\nmail +1 +1 +0 +0 +test +1\n$/);
 
   await work();

@@ -5,7 +5,7 @@ import { enqueue } from '../../src/producers/enqueue.js';
 import { eventually, fixture } from '../support/harness.js';
 import { expectProblem } from '../support/http.js';
 import { writeJobs } from '../support/jobs-module.js';
-import { runProgram } from '../support/processes.js';
+import { runWarm } from '../support/processes.js';
 
 const mail = defineJob({ name: 'mail', run: () => {} });
 const other = defineJob({ name: 'other', run: () => {} });
@@ -105,7 +105,7 @@ it('`jobs pause`, `jobs resume` and `jobs list --paused` say who and why', async
     RONDO_PREFIX: prefix,
     RONDO_JOBS: writeJobs(`export default [defineJob({ name: 'mail', run: () => {} })];`),
   };
-  const rondo = async (...args: string[]) => (await runProgram(['jobs', ...args], { env })).stdout;
+  const rondo = async (...args: string[]) => (await runWarm(['jobs', ...args], { env })).stdout;
 
   expect(await rondo('pause', 'mail', '--note', 'it moves', '--by', 'ada')).toBe('mail is paused\n');
   expect(await paused()).toMatchObject({ by: 'ada', note: 'it moves' });

@@ -11,7 +11,7 @@ import { createGate } from '../support/gate.js';
 import { eventually, fixture } from '../support/harness.js';
 import { expectProblem } from '../support/http.js';
 import { writeJobs } from '../support/jobs-module.js';
-import { runProgram } from '../support/processes.js';
+import { runWarm } from '../support/processes.js';
 
 const of = { job: 'work', schedule: 'often' };
 
@@ -258,9 +258,9 @@ describe('cancel', () => {
       RONDO_JOBS: writeJobs(`export default [defineJob({ name: 'work', run: () => null })];`),
       RONDO_PREFIX: prefix,
     };
-    const done = await runProgram(['runs', 'cancel', 'work', other, '--by', 'ops', '--json'], { env });
+    const done = await runWarm(['runs', 'cancel', 'work', other, '--by', 'ops', '--json'], { env });
     expect(JSON.parse(done.stdout)).toEqual({ job: 'work', id: other, cancelled: 'removed' });
-    expect(await runProgram(['runs', 'cancel', 'work', other], { env })).toMatchObject({ code: 1 });
+    expect(await runWarm(['runs', 'cancel', 'work', other], { env })).toMatchObject({ code: 1 });
   });
 
   it('of a tick that nobody has taken yet keeps it from running, and the schedule goes on', async () => {

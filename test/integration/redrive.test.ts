@@ -7,7 +7,7 @@ import { cancel, enqueue, findRun } from '../../src/producers/runs.js';
 import { eventually, type Fixture, fixture } from '../support/harness.js';
 import { expectProblem } from '../support/http.js';
 import { writeJobs } from '../support/jobs-module.js';
-import { runProgram } from '../support/processes.js';
+import { runWarm } from '../support/processes.js';
 
 /** Fails as its payload says, until it is mended. */
 function flaky() {
@@ -167,7 +167,7 @@ describe('on the command line', () => {
     const [first = ''] = await failed({ broker, events, work, job, count: 2 });
     const source = "export default [defineJob({ name: 'flaky', payload: z.any(), run: () => {} })];";
     const env = { RONDO_PREFIX: prefix, RONDO_JOBS: writeJobs(source) };
-    const rondo = (...args: string[]) => runProgram(args, { env });
+    const rondo = (...args: string[]) => runWarm(args, { env });
 
     expect(await rondo('runs', 'retry', 'flaky', first)).toMatchObject({
       code: 0,

@@ -9,7 +9,7 @@ import { createGate } from '../support/gate.js';
 import { eventually, fixture } from '../support/harness.js';
 import { type Api, expectProblem } from '../support/http.js';
 import { writeJobs } from '../support/jobs-module.js';
-import { runProgram } from '../support/processes.js';
+import { runWarm } from '../support/processes.js';
 
 const job = defineJob({
   name: 'job',
@@ -226,6 +226,6 @@ it('`runs list` goes from page to page by itself', async () => {
   const module = writeJobs(`export default [defineJob({ name: 'job', run: () => {} })];`);
   const env = { RONDO_PREFIX: prefix, RONDO_JOBS: module };
   const args = ['runs', 'list', '--job', 'job', '--state', 'waiting', '--limit', '2200', '--json'];
-  const { stdout } = await runProgram(args, { env });
+  const { stdout } = await runWarm(args, { env });
   expect(JSON.parse(stdout).map(({ id }: { id: string }) => id)).toEqual(ids.slice(100).reverse());
 });

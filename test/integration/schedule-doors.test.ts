@@ -7,7 +7,7 @@ import { defineJob, type ScheduleOptions } from '../../src/jobs/define-job.js';
 import { fixture, freshPrefix } from '../support/harness.js';
 import { type Api, expectProblem } from '../support/http.js';
 import { freshFolder, writeJobs } from '../support/jobs-module.js';
-import { runProgram } from '../support/processes.js';
+import { runWarm } from '../support/processes.js';
 
 type Fields = Record<string, unknown>;
 
@@ -74,7 +74,7 @@ describe('a wrong field of a schedule', () => {
     const { env, folder } = prepare();
     const file = join(folder, 'schedules.json');
     writeFileSync(file, JSON.stringify(bodies.map((body) => ({ job: 'report', ...body }))));
-    const { code, stdout } = await runProgram(['schedules', 'put', '--file', file, '--json'], { env });
+    const { code, stdout } = await runWarm(['schedules', 'put', '--file', file, '--json'], { env });
     const { failures, ...counts } = JSON.parse(stdout);
     expect({ code, ...counts }).toEqual({ code: 1, created: 0, changed: 0, unchanged: 0, failed: cases.length });
     expect(named(failures.map(({ error }: { error: string }) => error))).toEqual(named(byCode.map(text)));
@@ -97,7 +97,7 @@ describe('a wrong field of a schedule', () => {
       typeof value === 'string' ? value : JSON.stringify(value),
     ]);
 
-    const { code, stdout, stderr } = await runProgram(['schedules', 'put', 'x', '--job', 'report', ...args], prepare());
+    const { code, stdout, stderr } = await runWarm(['schedules', 'put', 'x', '--job', 'report', ...args], prepare());
 
     const problems = problemsInCode({ id: 'x', ...flags });
     expect(problems).toHaveLength(Object.keys(flags).length);
