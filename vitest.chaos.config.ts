@@ -5,7 +5,9 @@ export default defineConfig({
     include: ['test/chaos/**/*.test.ts'],
     globalSetup: ['test/support/global-setup.ts'],
     pool: 'forks',
-    fileParallelism: false,
+    // Most of them wait for a minute to pass.
+    maxWorkers: 2,
+    isolate: false,
     testTimeout: 180_000,
     hookTimeout: 60_000,
     // CI shares its two cores with others; a retry is printed there, and is a defect to look into.
