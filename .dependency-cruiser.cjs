@@ -44,6 +44,7 @@ module.exports = {
     },
     ...mayImport('config\\.ts', []),
     ...mayImport('jobs/', []),
+    ...mayImport('testing/', ['jobs/']),
     ...mayImport('broker/', ['jobs/'], ['config\\.ts']),
     ...mayImport('producers/', ['jobs/', 'broker/']),
     ...mayImport('workers/', ['jobs/', 'broker/']),

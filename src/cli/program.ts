@@ -75,13 +75,20 @@ async function createProgram(argv: readonly string[]): Promise<Command> {
     import('./schedules.js'),
     import('./operations.js'),
   ]);
-  const [{ addKeyCommands }, { addAuditCommand }] = await Promise.all([import('./keys.js'), import('./audit.js')]);
+  const [{ addKeyCommands }, { addAuditCommand }, { addImportCommands }, { addNewCommands }] = await Promise.all([
+    import('./keys.js'),
+    import('./audit.js'),
+    import('./import.js'),
+    import('./new-job.js'),
+  ]);
   addJobCommands(program.command('jobs').description('what can run'));
   addRunCommands(program.command('runs').description('what runs, ran, or waits'));
   addScheduleCommands(program.command('schedules').description('when jobs run'));
   addOperationsOnAll(program);
   addKeyCommands(program.command('keys').description('who may use the API'));
   addAuditCommand(program);
+  addImportCommands(program);
+  addNewCommands(program);
   return program;
 }
 
