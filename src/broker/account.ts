@@ -1,5 +1,5 @@
 import { judge, type MisfirePolicy } from '../jobs/misfire.js';
-import { type NextTick, nextOr, nextTick, offsetOf, overdueTicks, type Timing } from '../jobs/schedule.js';
+import { type NextTick, nextOr, offsetOf, overdueTicks, type Timing } from '../jobs/schedule.js';
 import { withExcluded } from './excluded-ticks.js';
 import { readCursor } from './ledger.js';
 import {
@@ -189,14 +189,15 @@ function onTime({ timing, policy, rule, now, cursor, run }: AccountInput): Due |
 /** What is due, and what becomes of it: what falls into a pause is left, the rest is judged by the policy. */
 async function ticksDue(input: AccountInput): Promise<Due> {
   const { timing, rule, now, cursor, timingFromNow } = input;
-  const first = isUnresolved(cursor.next) ? nextTick(timing, cursor.next.after, rule) : cursor.next;
-  const paused = await pausedTicks(input, first);
+  const first = isUnresolved(cursor.next) ? nextOr(timing, cursor.next.after, rule) : cursor.next;
+  // Whoever has the rule goes on from here: that it is not known is not an end.
+  const paused = isUnresolved(first) ? { run: [], left: [], next: first } : await pausedTicks(input, first);
   const due = typeof paused.next === 'number' ? await judgedTicks(input, paused.next) : paused;
   const left = due === paused ? paused.left : [...paused.left, ...due.left];
   if (!timingFromNow) return { ...due, left };
   const offset = offsetOf(timingFromNow.timing);
   const last = Math.max(due.run.at(-1) ?? 0, left.at(-1)?.to ?? 0, cursor.at ?? 0);
-  return { ...due, left, next: nextTick(timingFromNow.timing, Math.max(now - offset, last), timingFromNow.rule) };
+  return { ...due, left, next: nextOr(timingFromNow.timing, Math.max(now - offset, last), timingFromNow.rule) };
 }
 
 async function pausedTicks({ timing, rule, now, cursor: { pause } }: AccountInput, first: number | null): Promise<Due> {

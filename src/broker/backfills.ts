@@ -108,6 +108,11 @@ export async function moveState(
   return (await moveScript(broker.client, [backfills], [of.id, to, ...from])) as BackfillState;
 }
 
+/** All that there is has been added, unless somebody has set it back since: `fed` is how far that is. */
+export async function endFeeding(broker: Broker, of: LedgerOf & { readonly id: string }, fed: number): Promise<void> {
+  await endScript(broker.client, [ledgerKeys(broker, of).backfills], [of.id, fed]);
+}
+
 /** Which of a backfill's ticks have been claimed, `from` included and `to` not; both count from 0. */
 export async function claimedTicks(
   broker: Broker,
@@ -187,6 +192,11 @@ redis.call('HSET', KEYS[1], id .. '.fed', ARGV[3], id .. '.at', ARGV[4])
 if tonumber(ARGV[3]) < tonumber(of[3]) then return end
 redis.call('HSET', KEYS[1], id .. '.state', 'fed')
 finish(KEYS[1], KEYS[2], id)`);
+
+const endScript = createScript(`
+local id = ARGV[1]
+local of = redis.call('HMGET', KEYS[1], id .. '.state', id .. '.fed')
+if of[1] == 'feeding' and of[2] == ARGV[2] then redis.call('HSET', KEYS[1], id .. '.state', 'fed') end`);
 
 const moveScript = createScript(`
 local field = ARGV[1] .. '.state'

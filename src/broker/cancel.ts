@@ -26,8 +26,10 @@ export async function cancelRun(broker: Broker, job: string, id: string, by: str
     if (state === 'unknown') return 'unknown';
     if (state === 'completed' || state === 'failed') return 'ended';
     const run = await broker.queue(job).getJob(id);
-    if (run && state !== 'active' && (await remove(broker, run, by))) return 'removed';
-    if (run && (await tell(broker, run, state === 'delayed', by))) return 'told';
+    // Its entry in a list may outlive it.
+    if (!run) return 'unknown';
+    if (state !== 'active' && (await remove(broker, run, by))) return 'removed';
+    if (await tell(broker, run, state === 'delayed', by)) return 'told';
   }
 }
 

@@ -188,6 +188,8 @@ if not from or tonumber(ARGV[2]) < tonumber(from) then return end
 redis.call('ZREMRANGEBYSCORE', ticks, ARGV[2], ARGV[2])
 local joined = ARGV[4] ~= '' and redis.call('ZREM', ticks, ARGV[4]) == 1
 if joined then redis.call('ZADD', ticks, ARGV[5], ARGV[6]) else redis.call('ZADD', ticks, ARGV[2], ARGV[7]) end
+local left = redis.call('PTTL', cursor)
+if left > 0 then redis.call('PEXPIRE', ticks, left) end
 trim(cursor, ticks, ARGV[3])`);
 
 const markScript = createScript(`

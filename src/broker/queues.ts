@@ -6,6 +6,7 @@ import type { Overlap } from '../jobs/overlap.js';
 import type { NextTick } from '../jobs/schedule.js';
 import { connect, disconnect, type Profile, type ReachableRedis, type RedisClient } from './connection.js';
 import { createRepeatStrategy } from './repeat.js';
+import { createScript } from './scripts.js';
 
 /** What of Redis a process uses: one connection, the keys under one prefix, a queue per job. */
 export interface Broker {
@@ -165,6 +166,21 @@ export function secretOf({ opts }: { readonly opts: JobsOptions }): readonly str
 export async function forgetPast({ client, queue }: Broker, job: string, id: string): Promise<void> {
   await client.hdel(queue(job).toKey(id), 'stc', 'defa', 'cancel');
 }
+
+/**
+ * Notes on a run that its handler has begun, where BullMQ is to count its attempts from nothing: whatever bars late
+ * starts, or a second run of its schedule, is not for one that did start.
+ */
+export async function noteBegun({ client, queue }: Broker, job: string, id: string): Promise<void> {
+  await noteScript(client, [queue(job).toKey(id)], []);
+}
+
+export async function hasBegun({ client, queue }: Broker, job: string, id: string): Promise<boolean> {
+  return (await client.hexists(queue(job).toKey(id), 'begun')) === 1;
+}
+
+const noteScript = createScript(`
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'begun', '1') end`);
 
 function keysUnder(prefix: string): Keys {
   const whole = `{${prefix}}`;

@@ -103,7 +103,12 @@ if holder == run or not holder and (not ahead or ahead == run) then
 end
 if ARGV[4] == '0' then
   if ARGV[3] == 'skip' then return { 'busy', '' } end
-  if ahead and not redis.call('ZSCORE', turns, run) then return { 'behind', ahead } end
+  -- One that was caught up is for its own tick: the live one that waits is what later ones coalesce into.
+  if not redis.call('ZSCORE', turns, run) then
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', turns, '(0', '+inf')) do
+      if string.sub(id, 1, 5) ~= 'tick:' and lives(id) then return { 'behind', id } end
+    end
+  end
 end
 redis.call('ZADD', turns, ARGV[5], run)
 return { 'parked', holder or '' }`);

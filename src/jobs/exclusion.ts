@@ -8,10 +8,16 @@ export type NextNominal = (after: number) => number | null;
 const searchMs = 10 * 366 * dayMs;
 const furthestDays = 366;
 
-/** The first nominal time after a moment that is not excluded, or null where ten years have none. */
+/** So many times that are excluded one by one are looked at: hourly ones of more than a year. */
+const searchTimes = 10_000;
+
+/**
+ * The first nominal time after a moment that is not excluded, or null where ten years, or as many excluded times as
+ * anybody should have in between, have none.
+ */
 export function nextKept(exclusion: Exclusion, after: number, next: NextNominal): number | null {
   let time = next(after);
-  while (time !== null && time - after <= searchMs) {
+  for (let seen = 0; time !== null && time - after <= searchMs && seen < searchTimes; seen++) {
     const kept = endOfExclusion(exclusion, time, after + searchMs);
     if (kept === time) return time;
     time = next(kept - 1);

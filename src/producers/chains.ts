@@ -127,12 +127,22 @@ local delayed = redis.call('ZMSCORE', KEYS[2], unpack(runs))
 local whole = redis.call('EXISTS', unpack(hashes)) == #hashes
 local claimed = #claims > 0 and redis.call('EXISTS', unpack(claims)) > 0
 
+-- Read once, where an iteration is not delayed: looking for each through the whole list would block Redis.
+local lists = {}
+local function isIn(key, run)
+  if not lists[key] then
+    lists[key] = {}
+    for _, id in ipairs(redis.call('LRANGE', key, 0, -1)) do lists[key][id] = true end
+  end
+  return lists[key][run]
+end
+
 local function iteration(i)
   if times[i] == '0' or redis.call('EXISTS', hashes[2 * i - 1], hashes[2 * i]) < 2 then return 'gone' end
   if delayed[i] then return 'delayed' end
   if redis.call('HEXISTS', hashes[2 * i], 'finishedOn') == 1 then return 'finished' end
-  if redis.call('ZSCORE', KEYS[4], runs[i]) or redis.call('LPOS', KEYS[3], runs[i]) then return 'queued' end
-  return redis.call('LPOS', KEYS[5], runs[i]) and 'active' or 'gone'
+  if redis.call('ZSCORE', KEYS[4], runs[i]) or isIn(KEYS[3], runs[i]) then return 'queued' end
+  return isIn(KEYS[5], runs[i]) and 'active' or 'gone'
 end
 
 local odd = {}

@@ -5,6 +5,7 @@ import {
   type BackfillRecord,
   type BackfillState,
   claimedTicks,
+  endFeeding,
   listAsClosed,
   listAsOpen,
   listOpen,
@@ -25,9 +26,9 @@ import type { Specification, Stored } from './plan.js';
 import { readStored } from './store.js';
 
 /** So many runs are added, or removed, with one call. */
-const usualBatch = 250;
+const usualBatch = 100;
 /** A batch takes at least so long, in ms: workers want Redis as well. */
-const batchMs = 40;
+const batchMs = 16;
 /** Within this, in ms, somebody else goes on with a backfill whose feeder has died. */
 const feederLeaseMs = 5_000;
 
@@ -37,7 +38,7 @@ export interface Feeding {
   /** Told when a batch of runs has been added, and when that is on record. */
   readonly onStep?: (step: 'added' | 'noted', record: BackfillRecord) => void;
   readonly now?: () => number;
-  /** So many runs are added with one call: 250 unless told. */
+  /** So many runs are added with one call: 100 unless told. */
   readonly batchSize?: number;
 }
 
@@ -89,8 +90,10 @@ async function feed(
     }
   }
   // Its rule has fewer ticks now than when they were counted.
-  await moveState(broker, record, ['feeding'], 'fed');
+  await endFeeding(broker, record, record.fed);
 }
+
+const isOpen = ({ state }: BackfillRecord) => state === 'feeding' || state === 'cancelling';
 
 /** What every run of the schedule gets. */
 type Runs = Pick<Specification, 'payload' | 'options'>;
@@ -124,13 +127,15 @@ async function addBatch(
   now: number,
 ): Promise<void> {
   const [first, last] = [batch[0] as Tick, batch.at(-1) as Tick];
+  // Every tick of the past is late.
+  const { lateAfter: _, ...punctual } = options;
   const isClaimed = await claimedTicks(broker, { id, job, schedule }, first.index, last.index + 1);
   const runs = batch
     .filter(({ index }) => !isClaimed(index))
     .map(({ tick, index }) => ({
       name: job,
       data: payload,
-      opts: { ...options, jobId: caughtUpId(schedule, tick), ...laneOptions(tick, { id, index }, now) },
+      opts: { ...punctual, jobId: caughtUpId(schedule, tick), ...laneOptions(tick, { id, index }, now) },
     }));
   if (runs.length > 0) await broker.queue(job).addBulk(runs);
   // The first ones go on at once; each that begins wakes the next.
@@ -260,8 +265,15 @@ export function createBackfillKeeper(broker: Broker, mayKeep: (stored: Stored) =
       if (record.state === 'cancelling') await removeWaiting(broker, record, { mayGoOn, waitMs: 0 });
     }
     const { parked, waiting } = await wakeParked(broker, of.job, 1);
-    const busy = records.some(({ state }) => state === 'feeding' || state === 'cancelling');
-    if (!busy && parked + waiting === 0) await listAsClosed(broker, of);
+    const busy = records.some(isOpen);
+    if (!busy && parked + waiting === 0) await close(of);
+  }
+
+  /** One that was begun since the look would lose its listing with it. */
+  async function close(of: LedgerOf): Promise<void> {
+    await listAsClosed(broker, of);
+    const { records } = await readBackfills(broker, of);
+    if (records.some(isOpen)) await listAsOpen(broker, of);
   }
 
   async function goOn(record: BackfillRecord, specification: Specification): Promise<void> {

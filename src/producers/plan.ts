@@ -218,11 +218,12 @@ function repairOf(stored: Stored, { chains, now }: PlanInput): Change | null {
   const chain = chains.get(id);
   const before = chain?.next ?? null;
   if (unsettled?.removal) return { kind: 'remove', stored, before, after: null };
+  const fault = faultOf(chain);
+  if (!unsettled && !fault) return null; // before anything is computed: there may be many of them
   const wanted = { id, hash, specification };
   const after = tickAfter({ ...wanted, specification: { ...specification, timing: timingOf(specification) } }, now);
   if (after !== null && typeof after !== 'number') return null;
   if (unsettled) return { kind: 'heal', wanted, reason: 'a change of it was left half done', before, after };
-  const fault = faultOf(chain);
   return fault && after !== null ? { kind: 'heal', wanted, reason: fault, before, after } : null;
 }
 

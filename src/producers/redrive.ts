@@ -1,5 +1,5 @@
 import { ErrorCode } from 'bullmq';
-import { type Broker, forgetPast } from '../broker/queues.js';
+import { type Broker, forgetPast, noteBegun } from '../broker/queues.js';
 import { codeInStack, RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
 import { findRun } from './runs.js';
@@ -69,6 +69,7 @@ async function beginAnew(broker: Broker, job: string, id: string): Promise<boole
   const run = await broker.queue(job).getJob(id);
   if (!run) return false;
   await forgetPast(broker, job, id);
+  await noteBegun(broker, job, id);
   try {
     await run.retry('failed', { resetAttemptsMade: true, resetAttemptsStarted: true });
     return true;

@@ -178,9 +178,12 @@ async function keepPauses(
 ): Promise<void> {
   for (const { id, specification, pause = null } of schedules) {
     const cursor = chains.get(id)?.cursor;
-    if (pause?.until != null && pause.until <= now) await resumeSchedule(broker, id, now, emit);
-    else if (cursor && !isSamePause(pause, cursor.pause)) {
-      await markAsStored(broker, { job: specification.job, schedule: id });
+    const of = { job: specification.job, schedule: id };
+    try {
+      if (pause?.until != null && pause.until <= now) await resumeSchedule(broker, id, now, emit);
+      else if (cursor && !isSamePause(pause, cursor.pause)) await markAsStored(broker, of);
+    } catch (error) {
+      emit({ type: 'schedule.failed', ...of, error }); // its own trouble: the others are looked after
     }
   }
 }

@@ -76,7 +76,7 @@ export function createSupervisor(input: SupervisorInput) {
   async function trigger(schedule: string, { job: name, payload }: Specification): Promise<void> {
     const job = registry.find(name);
     if (!job?.enabled) return;
-    await enqueue(broker, job, payload).catch((error: unknown) => {
+    await enqueue(broker, { ...job, maxWaiting: null }, payload).catch((error: unknown) => {
       if (!(error instanceof RondoError)) throw error;
       emit({ type: 'schedule.failed', job: name, schedule, error });
     });

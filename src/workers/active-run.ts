@@ -22,9 +22,10 @@ export class ActiveRun {
   facts: RunFacts;
   /** The tick that the run has claimed. */
   tick: ClaimedTick | null = null;
-  /** What of its schedule it holds, under a policy of overlap, and gives back when it has ended. */
+  /** That of the turn of its schedule, under a policy of overlap. */
   fence: number | null = null;
-  endTurn: (() => void) | null = null;
+  /** Whether its handler was called. */
+  begun = false;
   readonly startedAt = performance.now();
   /** The same by the clock, in ms since the epoch. */
   readonly startedAtMs: number;

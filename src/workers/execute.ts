@@ -18,15 +18,20 @@ const claimAgainMs = 1_000;
 export const currentRun = new AsyncLocalStorage<ActiveRun>();
 
 /** The way of one attempt: what it answers or throws is BullMQ's to store. */
-export async function execute(run: ActiveRun, ticks: Ticks, turns: Turns): Promise<unknown> {
-  const nothing = run.facts.schedule === undefined ? null : await claim(run, ticks);
-  return settle(run.decide(nothing ?? (await carryOut(run, turns))), run);
+export async function execute(run: ActiveRun, ticks: Ticks, turns: Turns, report: Report): Promise<unknown> {
+  const nothing = run.facts.schedule === undefined ? null : await claim(run, ticks, report);
+  const outcome = run.decide(nothing ?? (await carryOut(run, turns, report)));
+  if (outcome.type === 'interrupted' && run.begun) await turns.noteBegun(run);
+  return settle(outcome, run);
 }
 
+/** Is told why a run is held. */
+type Report = (error: Error) => void;
+
 /** Before anything else: whatever happens to the run from here on, its tick is accounted for. */
-async function claim(run: ActiveRun, ticks: Ticks): Promise<Outcome | null> {
-  const found = await ticks.claim(run.job, run.startedAtMs).catch(() => null);
-  if (!found) return waitOn();
+async function claim(run: ActiveRun, ticks: Ticks, report: Report): Promise<Outcome | null> {
+  const found = await ticks.claim(run.job, run.startedAtMs).catch((error: Error) => waitOn(error, report));
+  if ('type' in found) return found;
   if ('tick' in found) {
     run.claimed(found.tick);
     return found.cancelledBy === null ? null : cancelled(found.cancelledBy);
@@ -34,22 +39,34 @@ async function claim(run: ActiveRun, ticks: Ticks): Promise<Outcome | null> {
   return leave(run, { type: 'skipped', reason: found.nothing });
 }
 
-function carryOut(run: ActiveRun, turns: Turns): Outcome | Promise<Outcome> {
+function carryOut(run: ActiveRun, turns: Turns, report: Report): Outcome | Promise<Outcome> {
   const barred = admit(run);
-  if (barred) return barred.type === 'skipped' ? leave(run, barred) : barred;
+  if (!barred) return proceed(run, turns, report);
+  return barred.type === 'skipped' ? unlessBegun(run, barred, turns, report) : barred;
+}
+
+/** It is too late to start, but not to go on. */
+async function unlessBegun(run: ActiveRun, barred: Outcome, turns: Turns, report: Report): Promise<Outcome> {
+  const begun = await turns.hasBegun(run).catch((error: Error) => waitOn(error, report));
+  if (typeof begun !== 'boolean') return begun;
+  return begun ? proceed(run, turns, report) : leave(run, barred);
+}
+
+function proceed(run: ActiveRun, turns: Turns, report: Report): Outcome | Promise<Outcome> {
   const payload = readStored(run.definition, run.job.data, versionOf(run.job));
   // What the schema refuses now it will refuse at every attempt.
   if (payload.refused) return failure(payload.refused);
-  return mayOverlap(run) ? attempt(run, payload.value) : attemptInTurn(run, payload.value, turns);
+  return mayOverlap(run) ? attempt(run, payload.value) : attemptInTurn(run, payload.value, turns, report);
 }
 
-async function attemptInTurn(run: ActiveRun, payload: unknown, turns: Turns): Promise<Outcome> {
-  const instead = await turns.take(run).catch(waitOn);
+async function attemptInTurn(run: ActiveRun, payload: unknown, turns: Turns, report: Report): Promise<Outcome> {
+  const instead = await turns.take(run).catch((error: Error) => waitOn(error, report));
   return instead ? leave(run, instead) : attempt(run, payload);
 }
 
 /** Redis did not take it: the run waits on, and costs no attempt. */
-async function waitOn(): Promise<Outcome> {
+async function waitOn(error: Error, report: Report): Promise<Outcome> {
+  report(error);
   await until(Date.now() + claimAgainMs);
   return { type: 'interrupted' };
 }
@@ -66,6 +83,7 @@ function mayOverlap({ job }: ActiveRun): boolean {
 
 function attempt(run: ActiveRun, payload: unknown): Promise<Outcome> {
   const handler = () => {
+    run.begun = true;
     run.emit({ type: 'run.started', ...run.facts });
     return run.definition.run(new RunContext(run, payload));
   };

@@ -48,6 +48,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
   const ticks = createTicks(broker, emit);
   const turns = createTurns(broker, ticks);
   const lane = createLane(broker, name, laneOf(definition.concurrency));
+  const reportError = createErrorReport((error, times) => emit({ type: 'worker.error', job: name, error, times }));
   let stopping = false;
 
   // Two parameters, not three: BullMQ would make an AbortController for each run.
@@ -62,7 +63,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     cancels.begun();
     // One that was on its way to us when we were told to stop does not begin.
     if (stopping) run.stop({ type: 'interrupted' }, null, 0);
-    return execute(run, ticks, turns);
+    return execute(run, ticks, turns, reportError);
   }
 
   const worker = new PromptWorker(name, process, broker.client, {
@@ -78,10 +79,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
   worker.on('completed', reportEnd);
   worker.on('failed', (job, error) => job && reportFailure(job, error));
   worker.on('lockRenewalFailed', loseLocks);
-  worker.on(
-    'error',
-    createErrorReport((error, times) => emit({ type: 'worker.error', job: name, error, times })),
-  );
+  worker.on('error', reportError);
 
   function backoffStrategy(failed: number, _type?: string, error?: Error, job?: unknown): number {
     const { retryAfterMs } = (error ?? {}) as { retryAfterMs?: unknown };
@@ -154,7 +152,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
 
   function settleTick(run: ActiveRun): void {
     if (run.tick) ticks.settle(run.tick, settledRun(run));
-    run.endTurn?.();
+    turns.end(run);
   }
 
   async function settleUnseen(job: Job, error: Error): Promise<void> {

@@ -1,9 +1,10 @@
 import { cancelRun } from '../broker/cancel.js';
+import { backfillOf } from '../broker/lane.js';
 import { readClaim } from '../broker/ledger.js';
 import type { LedgerOf } from '../broker/ledger-format.js';
-import type { Broker, RunOptions } from '../broker/queues.js';
+import { type Broker, hasBegun, noteBegun, type RunOptions } from '../broker/queues.js';
 import { scheduleOf } from '../broker/repeat.js';
-import { endTurn, takeTurn, wakeWaiting } from '../broker/turns.js';
+import { endTurn, type Turn, type TurnInput, takeTurn, wakeWaiting } from '../broker/turns.js';
 import { isoTime } from '../jobs/words.js';
 import type { ActiveRun } from './active-run.js';
 import type { Outcome } from './outcome.js';
@@ -18,16 +19,16 @@ export function createTurns(broker: Broker, ticks: Ticks) {
     if (!overlap || schedule === null) return null;
     const of = { job: run.job.queueName, schedule };
     const id = run.facts.run;
-    const promised = id.startsWith('tick:') || run.job.attemptsMade > 0;
-    const order = run.tick?.time ?? run.job.timestamp;
-    const turn = await takeTurn(broker, { ...of, run: id, overlap, promised, order });
+    const promised = id.startsWith('tick:') || run.job.attemptsMade > 0 || run.job.stalledCounter > 0;
+    const turn = await ask({ ...of, run: id, overlap, promised, order: placeOf(run) });
     switch (turn.type) {
       case 'held':
         run.fence = turn.fence;
-        run.endTurn = () => void endTurn(broker, of, id).catch(() => {}); // the producer wakes the next
         return null;
       case 'parked':
-        if (overlap === 'replace' && turn.holder) await cancelRun(broker, of.job, turn.holder, nameOf(run, of));
+        if (overlap === 'replace' && turn.holder && !promised) {
+          await cancelRun(broker, of.job, turn.holder, nameOf(run, of));
+        }
         if (run.tick) await ticks.waitOn(run.tick, id);
         return { type: 'parked', lookAgain: () => wakeWaiting(broker, of.job, [schedule]) };
       case 'busy':
@@ -37,12 +38,41 @@ export function createTurns(broker: Broker, ticks: Ticks) {
     }
   }
 
+  /** One that would give way, but has begun before, is promised its turn as well. */
+  async function ask(input: TurnInput): Promise<Turn> {
+    const turn = await takeTurn(broker, input);
+    const givesWay = turn.type === 'busy' || turn.type === 'behind';
+    if (!givesWay || !(await hasBegun(broker, input.job, input.run))) return turn;
+    return takeTurn(broker, { ...input, promised: true });
+  }
+
   async function intoWhich(of: LedgerOf, run: string): Promise<string> {
     const ahead = await readClaim(broker, of, run);
     return `into ${ahead ? isoTime(ahead.tick) : run}`;
   }
 
-  return { take };
+  /** It has ended, whether this attempt took the turn or one before it. */
+  function end({ job, facts }: ActiveRun): void {
+    const schedule = scheduleOf(job);
+    if (!(job.opts as RunOptions).overlap || schedule === null) return;
+    endTurn(broker, { job: job.queueName, schedule }, facts.run).catch(() => {}); // the producer wakes the next
+  }
+
+  return {
+    take,
+    end,
+    /** It is put back, and did start in time, and in turn. Without the note it may be barred now. */
+    noteBegun: ({ job, facts }: ActiveRun): Promise<void> =>
+      noteBegun(broker, job.queueName, facts.run).catch(() => {}),
+    /** Whether its handler was called before: by an attempt that was interrupted, or one that it was redriven after. */
+    hasBegun: async ({ job, facts }: ActiveRun): Promise<boolean> =>
+      job.stalledCounter > 0 || hasBegun(broker, job.queueName, facts.run),
+  };
+}
+
+/** A backfilled one stands where it came, or those of the past would go before every live one. */
+function placeOf({ job, tick, startedAtMs }: ActiveRun): number {
+  return backfillOf(job) ? startedAtMs : (tick?.time ?? job.timestamp);
 }
 
 function nameOf({ tick }: ActiveRun, { schedule }: LedgerOf): string {

@@ -66,6 +66,18 @@ describe('a backfill', () => {
     expect(entries.map(({ time }) => time)).toEqual(missed);
   });
 
+  it('runs ticks whose schedule starts none that is late', async () => {
+    const { broker, work, ran, missed, specification } = await missedTicks(3, {
+      schedules: [{ id: 'daily', every: '1d', lateAfter: '10m' }],
+    });
+    expect(specification.options).toHaveProperty('lateAfter');
+    await work();
+    await backfill(broker, missed, { template: specification as never });
+
+    await eventually(() => ran.length === 3);
+    expect((await allSettled(broker, 3)).map(({ outcome }) => outcome)).toEqual(Array(3).fill('succeeded'));
+  });
+
   it('shows what it would do, and writes nothing, when asked so', async () => {
     const { broker, prefix, missed } = await missedTicks(30);
     const keys = async () => (await broker.client.keys(`{${prefix}*`)).sort();

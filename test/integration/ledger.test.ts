@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { readClaims, readCursor, readTicks } from '../../src/broker/ledger.js';
+import { account } from '../../src/broker/account.js';
+import { begin, readClaims, readCursor, readTicks } from '../../src/broker/ledger.js';
 import type { Broker } from '../../src/broker/queues.js';
 import { isRange, type TickEntry } from '../../src/broker/tick-entry.js';
 import { defineJob } from '../../src/jobs/define-job.js';
+import { defaultPolicy } from '../../src/jobs/misfire.js';
 import { eventually, fixture } from '../support/harness.js';
 
 const second = 1_000;
@@ -101,6 +103,21 @@ function everySecond(run: (time: number) => void, options: { misfire?: 'run-once
     run: ({ tick }) => run(tick?.time.getTime() ?? 0),
   });
 }
+
+it('of a rule that this process does not know has not ended, however often it is looked at', async () => {
+  const { broker } = await fixture([]);
+  const of = { job: 'work', schedule: 'ruled' };
+  const tick = Date.now() - 5_000;
+  await begin(broker, of, tick - 1, tick);
+  const input = { ...of, timing: { kind: 'next' }, policy: defaultPolicy, rule: undefined } as const;
+  for (let looks = 0; looks < 3; looks++) {
+    const cursor = await readCursor(broker, of);
+    if (!cursor) throw new Error('it has no ledger');
+    await account(broker, { ...input, now: Date.now(), cursor });
+  }
+
+  expect((await readCursor(broker, of))?.next).toEqual({ after: tick });
+});
 
 async function entriesOf(broker: Broker): Promise<TickEntry[]> {
   const { entries, unreadable } = await readTicks(broker, often);

@@ -162,6 +162,13 @@ describe('a trigger', () => {
 });
 
 describe('cancel', () => {
+  it('of a run that is gone, but for its entry in a list, ends', async () => {
+    const { broker } = await fixture([defineJob({ name: 'work', run: () => null })]);
+    await broker.client.zadd(broker.queue('work').toKey('delayed'), Date.now() * 0x1000, 'ghost');
+
+    await expect(cancel(broker, 'work', 'ghost', 'somebody')).rejects.toMatchObject({ code: 'run-unknown' });
+  });
+
   it('aborts a run on whichever worker executes it within a second, and its tick says by whom', async () => {
     const aborted: number[] = [];
     const started: string[] = [];

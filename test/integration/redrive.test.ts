@@ -44,6 +44,22 @@ describe('a retry', () => {
     expect(await findRun(broker, job, id)).toMatchObject({ state: 'completed', attempts: 1, error: null, code: null });
   });
 
+  it('of one that expires runs it all the same, though it is late by now', async () => {
+    const { job, state } = flaky();
+    const { broker, events, work } = await fixture([job]);
+    await work();
+    const id = await enqueue(broker, job, { n: 1 }, { expiresIn: 500 });
+    await events.next('run.failed');
+    const enqueuedAt = Number((await broker.queue('flaky').getJob(id))?.timestamp);
+    await eventually(() => Date.now() > enqueuedAt + 500);
+
+    state.mended = true;
+    await retryRun(broker, job, id);
+    await events.next('run.succeeded');
+
+    expect(state.attempts).toEqual(['1/1', '1/1']);
+  });
+
   it('is refused for a run that has not failed, that there is not, or whose job is disabled', async () => {
     const { job } = flaky();
     const { broker } = await fixture([job]);
