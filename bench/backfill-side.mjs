@@ -13,20 +13,22 @@ import { reconcile } from '../dist/producers/schedules.js';
 import { createPool } from '../dist/workers/pool.js';
 import { openBench } from './broker.mjs';
 
-const [url, what, count, runMs] = process.argv.slice(2);
-const live = Array.from({ length: 100 }, (_, index) => `live-${index}`);
+const [url, what, count, runMs, live] = process.argv.slice(2);
+const liveIds = Array.from({ length: 100 }, (_, index) => `live-${index}`);
+const liveTiming = live === 'spread' ? { every: '1s', spread: '1s' } : { every: '1s' };
 let onLive = () => {};
 let backfilled = 0;
 const job = defineJob({
   name: 'ticks',
   concurrency: 10,
-  schedules: [{ id: 'minutely', every: '1m' }, ...live.map((id) => ({ id, every: '1s' }))],
+  schedules: [{ id: 'minutely', every: '1m' }, ...liveIds.map((id) => ({ id, ...liveTiming }))],
   run: ({ tick }) => {
-    if (tick.schedule !== 'minutely') return onLive(tick.time.getTime());
+    if (tick.schedule !== 'minutely') return onLive(tick.time.getTime() + (offsets.get(tick.schedule) ?? 0));
     backfilled++;
     return Number(runMs) > 0 ? wait(Number(runMs)) : null;
   },
 });
+const offsets = new Map(job.schedules.map(({ id, timing }) => [id, timing.offset ?? 0]));
 const wanted = wantedOf(createRegistry([job]));
 const broker = await openBench(url, 'patient');
 const measures = { feed: feedAlone, live: lateness, feeder: feed };
