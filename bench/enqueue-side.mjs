@@ -68,6 +68,7 @@ async function startRondo() {
   const api = createApiServer({
     broker,
     registry: createRegistry([job]),
+    deployment: { app: 'bench', release: '1' },
     keys: () => keys,
     settings: { rateLimit: null, trustProxy: false, corsOrigins: [] },
     emit: logEvents(logger),

@@ -166,16 +166,24 @@ export function loadApiAccess(
   const key = option('--key', given.key, 'RONDO_API_KEY', env);
   if (url.value === undefined && given.key === undefined) return null;
   const problems: Problem[] = [];
-  if (!isApiAddress(url.value ?? '')) {
-    const expected = 'the address of an API, such as https://rondo.example, without a user or a password';
-    problems.push({ where: url.from, expected, got: url.value?.includes('@') ? '(not shown)' : show(url.value) });
-  }
+  if (!isApiAddress(url.value ?? '')) problems.push(addressProblem(url.from, url.value));
   if (!/^[\x21-\x7e]+$/.test(key.value ?? '')) {
     const got = key.value === undefined ? 'nothing' : '(not shown)';
     problems.push({ where: key.from, expected: 'the secret of an API key', got });
   }
   if (problems.length > 0) throw new RondoError('config-invalid', '', { problems });
   return { url: String(url.value), key: String(key.value) };
+}
+
+/** The address of an API alone. @throws RondoError `config-invalid` */
+export function readApiAddress(where: string, url: string): string {
+  if (isApiAddress(url)) return url;
+  throw new RondoError('config-invalid', '', { problems: [addressProblem(where, url)] });
+}
+
+function addressProblem(where: string, url: string | undefined): Problem {
+  const expected = 'the address of an API, such as https://rondo.example, without a user or a password';
+  return { where, expected, got: url?.includes('@') ? '(not shown)' : show(url) };
 }
 
 /** What an option says, else the environment, and where that was said. */

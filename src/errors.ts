@@ -44,6 +44,7 @@ export const errorTable = {
     retryable: false,
     message: 'The change would remove more than half of the schedules of this app',
   },
+  'release-outdated': { status: 409, retryable: false, message: 'A newer release of the app is in charge' },
   'request-invalid': { status: 422, retryable: false, message: 'The request does not fit' },
   'idempotency-mismatch': {
     status: 422,

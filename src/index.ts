@@ -6,3 +6,4 @@ export { type HttpRequestSettings, httpRequest } from './jobs/catalog/http-reque
 export type { JobContext, JobLogger } from './jobs/context.js';
 export { defineJob, type JobDefinition, type JobOptions, type ScheduleOptions } from './jobs/define-job.js';
 export { daily, firstOfMonth, type NextTick, weekdays, weekly } from './jobs/schedule.js';
+export { secret } from './jobs/secret-mark.js';

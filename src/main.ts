@@ -105,7 +105,10 @@ async function startApi(shared: Shared): Promise<Watched> {
   if (keysFile) await parts.start(keysFile);
   const keys = keysFile ? keysFile.keys : () => given;
   const broker = await open(shared, 'fail-fast');
-  const api = createApiServer({ broker, registry, keys, settings: config.http, emit, now: Date.now, host, port });
+  const { app, release } = config;
+  const deployment = { app, release };
+  const shown = { broker, registry, deployment, keys, settings: config.http };
+  const api = createApiServer({ ...shown, emit, now: Date.now, host, port });
   await parts.start(api);
   logger.info(`the board is at ${api.address()}/board`);
   if (oneTime) logger.info(`sign in with this key, good until the process ends: ${oneTime.secret}`);

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { AuditView } from '../producers/audit.js';
 import { print, table } from './output.js';
-import { withRedis } from './session.js';
+import { withControl } from './session.js';
 import { moment, wholeNumber } from './values.js';
 
 interface Flags {
@@ -22,9 +22,8 @@ export function addAuditCommand(program: Command): void {
     .option('--who <name>', "a key's name, or a user and host")
     .option('--json', 'print JSON')
     .action((flags: Flags) =>
-      withRedis(async ({ broker }) => {
-        const { readAudit } = await import('../producers/audit.js');
-        const { entries } = await readAudit(broker, flags);
+      withControl(async (control) => {
+        const entries = await control.audit(flags);
         print(entries, flags, () => listing(entries));
       }),
     );

@@ -54,6 +54,8 @@ export function httpControl(access: ApiAccess): Control {
       return jobs.pause(job, { note });
     },
     resumeJob: (job) => jobs.resume(job),
+    pausedJobs: () => pausedOf(client),
+    goneJobs: () => jobs.gone(),
 
     runs: (wanted) => runsOf(client, wanted),
     run: (job, id) => client.run(job, id),
@@ -112,6 +114,13 @@ export function httpControl(access: ApiAccess): Control {
     },
     asOne: (_noted, work) => work(control), // the API notes each
     backfills: backfillsOn(client),
+
+    plan: () => schedules.plan(patient),
+    apply: (yes) => schedules.apply({ ...patient, yes }),
+    async audit({ from, to, who, limit }) {
+      const { entries } = await client.audit({ ...momentsOf({ from, to }), ...(who !== undefined && { who }), limit });
+      return entries;
+    },
   };
   return control;
 }
@@ -120,6 +129,14 @@ export function httpControl(access: ApiAccess): Control {
 function refuseBy(by: string | undefined): void {
   if (by !== undefined)
     throw new RondoError('usage-wrong', 'through an API the name of the key says who asks: no --by');
+}
+
+/** @throws RondoError `redis-unreachable` where the API does not know, since its Redis is away */
+async function pausedOf({ jobs }: RondoClient) {
+  return (await jobs.list()).flatMap(({ name, paused }) => {
+    if (paused === undefined) throw new RondoError('redis-unreachable', 'the API does not know which jobs are paused');
+    return paused ? [{ job: name, ...paused }] : [];
+  });
 }
 
 /** At most 5,000 with one request: those of a job with more are several. */

@@ -4,9 +4,11 @@ import { type BackfillRecord, readBackfills } from '../broker/backfills.js';
 import { RondoError } from '../errors.js';
 import type { RondoEvent } from '../jobs/events.js';
 import { isoTime } from '../jobs/words.js';
+import { readAudit } from '../producers/audit.js';
 import { beginBackfill, previewBackfill, storedOr } from '../producers/backfill.js';
 import { backfillView, listBackfills, planView } from '../producers/backfill-views.js';
 import { viewSchedule } from '../producers/browse.js';
+import { deploy, planDeploy } from '../producers/deploy.js';
 import { enqueueBulk, enqueueRun } from '../producers/enqueue.js';
 import {
   cancelBackfills,
@@ -17,14 +19,15 @@ import {
   resumeBackfill,
   stopBackfill,
 } from '../producers/feed.js';
-import { knownName } from '../producers/gone-jobs.js';
-import { pauseJob, resumeJob } from '../producers/job-pause.js';
+import { definitionOf, knownJob, listGone } from '../producers/gone-jobs.js';
+import { listPaused, pauseJob, resumeJob } from '../producers/job-pause.js';
 import { pauseSchedule, removeSchedule, resumeSchedule, triggerSchedule } from '../producers/operations.js';
 import { previewStored } from '../producers/preview.js';
 import { putSchedule, putSchedules } from '../producers/put.js';
 import { redrive, retryRun } from '../producers/redrive.js';
 import { walkRuns } from '../producers/run-pages.js';
 import { cancel, findRun, listRuns } from '../producers/runs.js';
+import type { Deployment } from '../producers/schedules.js';
 import { readStore } from '../producers/store.js';
 import { findLedger, listSchedules, listTicks, showSchedule } from '../producers/views.js';
 import { audited, type Noted, type Operator } from './audited.js';
@@ -34,8 +37,9 @@ import { whoAmI } from './who.js';
 const quiet = () => {};
 
 /** With Redis at hand: what changes something is noted in the audit log. */
-export function redisControl(session: Operator): Control {
-  const { broker, registry } = session;
+export function redisControl(session: Operator & { readonly config: Deployment }): Control {
+  const { broker, registry, config } = session;
+  const code = { registry, deployment: config, now: Date.now };
   const nameOf = (job: string) => registry.get(job).name;
   const ofSchedule = (action: string, id: string, request?: object): Noted => ({
     ...{ action, subject: { kind: 'schedule', id } },
@@ -68,17 +72,20 @@ export function redisControl(session: Operator): Control {
     },
     pauseJob: async (job, { by = whoAmI(), note }) => pauseJob(broker, nameOf(job), { by, note, now: Date.now() }),
     resumeJob: async (job) => resumeJob(broker, nameOf(job)),
+    pausedJobs: () => listPaused(broker, registry),
+    goneJobs: () => listGone(broker, registry, config.app),
 
     async runs({ job, state, schedule, code, limit }) {
       const query = { ...(state && { state }), schedule, code, limit };
       if (job === undefined) return listRuns(broker, registry, query);
-      const name = await knownName(broker, registry, job);
-      return walkRuns(broker, { ...query, job: name, definition: registry.find(job) });
+      const known = await knownJob(broker, registry, job);
+      return walkRuns(broker, { ...query, job: known.name, definition: definitionOf(known) });
     },
-    run: async (job, id) => findRun(broker, registry.get(job), id),
+    run: async (job, id) => findRun(broker, await knownJob(broker, registry, job), id),
     async cancelRun(job, id, by = whoAmI()) {
-      const noted: Noted = { action: 'runs cancel', subject: { kind: 'run', job: nameOf(job), id }, request: { by } };
-      return audited(session, noted, () => cancel(broker, job, id, by));
+      const { name } = await knownJob(broker, registry, job);
+      const noted: Noted = { action: 'runs cancel', subject: { kind: 'run', job: name, id }, request: { by } };
+      return audited(session, noted, () => cancel(broker, name, id, by));
     },
     async retryRun(job, id) {
       const definition = registry.get(job);
@@ -125,6 +132,13 @@ export function redisControl(session: Operator): Control {
     },
     asOne: (noted, work) => audited(session, noted, () => work(each)),
     backfills: backfillsOn(session),
+
+    plan: () => planDeploy(broker, code),
+    apply: (yes) =>
+      audited(session, { action: 'schedules apply', request: { yes } }, () =>
+        deploy(broker, { ...code, removeMany: yes }, quiet),
+      ),
+    audit: async (wanted) => (await readAudit(broker, wanted)).entries,
   };
 }
 

@@ -1,7 +1,10 @@
 import type { Ticks } from '../client/index.js';
 import type { detailsOf } from '../jobs/describe.js';
+import type { AuditView } from '../producers/audit.js';
 import type { BackfillPlanView, BackfillView } from '../producers/backfill-views.js';
+import type { Deployed, DeployPlan } from '../producers/deploy.js';
 import type { Enqueued, EnqueueOptions } from '../producers/enqueue.js';
+import type { GoneJob } from '../producers/gone-jobs.js';
 import type { JobPause } from '../producers/job-pause.js';
 import type { PreviewInput, PreviewView } from '../producers/preview-view.js';
 import type { Put, PutOfMany } from '../producers/put.js';
@@ -37,6 +40,9 @@ export interface Control {
   pauseJob(job: string, pause: { by?: string | undefined; note: string }): Promise<JobPause>;
   /** @returns whether it was paused */
   resumeJob(job: string): Promise<boolean>;
+  pausedJobs(): Promise<readonly (JobPause & { readonly job: string })[]>;
+  /** Those that the code declares no longer, and that have runs. */
+  goneJobs(): Promise<readonly GoneJob[]>;
 
   runs(wanted: RunsWanted): Promise<readonly RunView[]>;
   run(job: string, id: string): Promise<RunView & { readonly log: readonly string[] }>;
@@ -69,6 +75,21 @@ export interface Control {
   ): Promise<Result>;
 
   readonly backfills: BackfillControl;
+
+  /** What would change for the store to hold what the code declares: this program's, or the API's. */
+  plan(): Promise<DeployPlan>;
+  /** Makes it so. @param yes though most of the app's schedules would go */
+  apply(yes: boolean): Promise<Deployed>;
+  /** The newest entries of the audit log. */
+  audit(wanted: AuditWanted): Promise<readonly AuditView[]>;
+}
+
+/** Times in ms since the epoch. */
+export interface AuditWanted {
+  readonly from?: number | undefined;
+  readonly to?: number | undefined;
+  readonly who?: string | undefined;
+  readonly limit: number;
 }
 
 /** `at` in ms since the epoch: sent again later it is the same, where a delay would be another time. */

@@ -1,19 +1,42 @@
 import type { Command } from 'commander';
+import type { Readiness } from '../client/ready.js';
 import { askProcesses, type Health } from '../observability/liveness.js';
-import { refuseApi } from './door.js';
+import { urlGiven } from './door.js';
 import { print, table } from './output.js';
 
 export function addHealthCommand(health: Command): void {
   health
-    .description('whether the processes of this container, or of this user here, are well; exit code 1 if not')
+    .description(
+      'whether the processes of this container, or of this user here, are well, or with --url an API; exit code 1 if not',
+    )
     .option('--json', 'print JSON')
     .action(async (flags: { json?: boolean }) => {
-      refuseApi();
-      const processes = await askProcesses();
-      const well = processes.length > 0 && processes.every(isWell);
-      print({ status: statusOf(well), processes }, flags, () => listing(processes));
+      const url = urlGiven();
+      const well = url === null ? await tellProcesses(flags) : await tellApi(url, flags);
       if (!well) process.exitCode = 1;
     });
+}
+
+async function tellProcesses(flags: { json?: boolean }): Promise<boolean> {
+  const processes = await askProcesses();
+  const well = processes.length > 0 && processes.every(isWell);
+  print({ status: statusOf(well), processes }, flags, () => listing(processes));
+  return well;
+}
+
+/** Somebody sits and waits, or a probe: no longer than this, in ms. */
+const askMs = 5_000;
+
+async function tellApi(url: string, flags: { json?: boolean }): Promise<boolean> {
+  const { askReady } = await import('../client/ready.js');
+  const found = await askReady(url, askMs);
+  print(found, flags, () => partsOf(found));
+  return found.status === 'ready';
+}
+
+function partsOf({ parts }: Readiness): string {
+  const rows = Object.entries(parts).map(([name, { status, reason }]) => [name, status, reason]);
+  return table(['part', 'is', 'why'], rows, 'The API names no parts.');
 }
 
 const isWell = ({ parts }: Health) => parts.every(({ trouble }) => trouble === null);

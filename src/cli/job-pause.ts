@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { print, table } from './output.js';
-import { withControl, withRedis } from './session.js';
+import { withControl } from './session.js';
 
 interface PauseFlags {
   note?: string;
@@ -38,9 +38,8 @@ export function addJobPauseCommands(jobs: Command): void {
 
 /** `rondo jobs list --paused` */
 export function printPaused(flags: { json?: boolean }): Promise<void> {
-  return withRedis(async ({ broker, registry }) => {
-    const { listPaused } = await import('../producers/job-pause.js');
-    const paused = await listPaused(broker, registry);
+  return withControl(async (control) => {
+    const paused = await control.pausedJobs();
     const rows = paused.map(({ job, since, by, note }) => [job, since, by, note || null]);
     print(paused, flags, () => table(['job', 'paused since', 'by', 'note'], rows, 'No job is paused.'));
   });

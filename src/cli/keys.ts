@@ -2,7 +2,6 @@ import { createHash, randomBytes } from 'node:crypto';
 import type { Command } from 'commander';
 import { isJobPattern, jobPatternExpected, type Scope, scopes } from '../config.js';
 import { RondoError } from '../errors.js';
-import { refuseApi } from './door.js';
 import { print } from './output.js';
 import { commaSeparated, someOf } from './values.js';
 
@@ -26,7 +25,6 @@ export function addKeyCommands(keys: Command): void {
     )
     .option('--json', 'print JSON')
     .action((name: string, flags: Flags) => {
-      refuseApi();
       const key = newKey(name, flags);
       print(key, flags, () =>
         [

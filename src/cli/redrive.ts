@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { type ErrorCode, errorTable } from '../errors.js';
 import { print, table } from './output.js';
-import { withControl, withRedis } from './session.js';
+import { withControl } from './session.js';
 import { oneOf, wholeNumber } from './values.js';
 
 const codes = Object.keys(errorTable) as ErrorCode[];
@@ -32,9 +32,8 @@ export function addRedriveCommands(jobs: Command): void {
 
 /** `rondo jobs list --gone` */
 export function printGone(flags: { json?: boolean }): Promise<void> {
-  return withRedis(async ({ broker, registry, config }) => {
-    const { listGone } = await import('../producers/gone-jobs.js');
-    const gone = await listGone(broker, registry, config.app);
+  return withControl(async (control) => {
+    const gone = await control.goneJobs();
     const rows = gone.map((it) => [it.name, it.waiting, it.delayed, it.active, it.failed, it.app, it.release]);
     const headings = ['job', 'waiting', 'delayed', 'active', 'failed', 'app', 'last release'];
     print(gone, flags, () => table(headings, rows, 'No job with runs is gone from code.'));

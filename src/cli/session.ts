@@ -5,7 +5,7 @@ import { detailsOf } from '../jobs/describe.js';
 import { loadRegistry } from '../jobs/load.js';
 import type { Registry } from '../jobs/registry.js';
 import type { Control, Definitions } from './control.js';
-import { apiAccess, refuseApi } from './door.js';
+import { apiAccess } from './door.js';
 
 /** What a command works with. */
 export interface Session {
@@ -17,17 +17,6 @@ export interface Session {
 export async function withJobs<Result>(work: (session: Session) => Promise<Result> | Result): Promise<Result> {
   const config = loadConfig();
   return work({ config, registry: await loadRegistry(config.jobsModule, config.catalog, config.switches) });
-}
-
-/**
- * For commands that do, and that go through no API: connects, and leaves nothing open behind. What works on Redis is
- * loaded in `work`, so that other commands do not pay for it.
- */
-export async function withRedis<Result>(
-  work: (session: Session & { broker: Broker }) => Promise<Result>,
-): Promise<Result> {
-  refuseApi();
-  return connected(work);
 }
 
 /** For those that are the same through an API and with Redis at hand: the API, where one is named. */
@@ -46,6 +35,7 @@ export async function withDefinitions<Result>(work: (definitions: Definitions) =
   );
 }
 
+/** Connects, and leaves nothing open behind. What works on Redis is loaded in `work`: others do not pay for it. */
 async function connected<Result>(work: (session: Session & { broker: Broker }) => Promise<Result>): Promise<Result> {
   return withJobs(async (session) => {
     const { redis, prefix } = session.config;

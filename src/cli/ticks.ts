@@ -1,8 +1,9 @@
 import { once } from 'node:events';
+import { setTimeout as wait } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { type TickOutcome, tickOutcomes } from '../broker/tick-entry.js';
 import { briefly } from '../jobs/words.js';
-import { until, untilSignal } from '../lifecycle.js';
+import { untilSignal } from '../lifecycle.js';
 import type { TicksWanted, TickView } from '../producers/views.js';
 import type { Control } from './control.js';
 import { print, row, table } from './output.js';
@@ -63,7 +64,6 @@ async function follow(control: Control, id: string, wanted: TicksWanted, { limit
   const stop = new AbortController();
   untilSignal().then(() => stop.abort());
   once(process.stdout, 'error').then(() => stop.abort()); // its reader has seen enough
-  const stopped = once(stop.signal, 'abort');
   const newsOf = createNews(limit);
   const awayOr = tellAway(control);
   let unreadable = 0;
@@ -75,7 +75,8 @@ async function follow(control: Control, id: string, wanted: TicksWanted, { limit
     }
     if (found && found.unreadable > unreadable) warnUnreadable(found.unreadable);
     unreadable = found?.unreadable ?? unreadable;
-    await Promise.race([stopped, until(Date.now() + followEveryMs)]);
+    // Through an API nothing else keeps the process alive.
+    await wait(followEveryMs, undefined, { signal: stop.signal }).catch(() => {});
   }
 }
 

@@ -1,8 +1,10 @@
 import type { detailsOf } from '../jobs/describe.js';
+import type { AuditView } from '../producers/audit.js';
+import type { GoneJob } from '../producers/gone-jobs.js';
 import type { JobPause } from '../producers/job-pause.js';
 import type { RunState } from '../producers/run-view.js';
 import { RondoTimeoutError } from './errors.js';
-import { createScheduleClient, type ScheduleClient } from './schedules.js';
+import { createScheduleClient, iso, type Moment, type ScheduleClient } from './schedules.js';
 import { type CallOptions, createTransport, type TransportSettings, wait } from './transport.js';
 import type { BulkItem, EndedRun, JobList, JobName, PayloadAndOptions, PayloadOf, Run, RunOptions } from './typed.js';
 
@@ -69,14 +71,34 @@ export interface RondoClient<Jobs extends JobList = JobList> {
   retry(job: JobName<Jobs>, id: string, options?: CallOptions): Promise<void>;
   readonly jobs: JobClient<Jobs>;
   readonly schedules: ScheduleClient<Jobs>;
+  /** Who changed what, the newest first: for keys with `admin`. `next` is the `cursor` of the page that follows, or null. */
+  audit(
+    query?: AuditQuery,
+    options?: CallOptions,
+  ): Promise<{ readonly entries: readonly AuditView[]; readonly next: string | null }>;
 }
 
-/** What the API tells of a job: durations in ms, and the JSON Schema of its payload. */
-export type JobDetails = ReturnType<typeof detailsOf>;
+export interface AuditQuery {
+  readonly from?: Moment;
+  readonly to?: Moment;
+  /** The name of a key, or the user and host of a command. */
+  readonly who?: string;
+  /** 100 unless told, 1,000 at most. */
+  readonly limit?: number;
+  readonly cursor?: string;
+}
+
+/** What the API tells of a job: durations in ms, the JSON Schema of its payload, and why it is paused, or null. */
+export type JobDetails = ReturnType<typeof detailsOf> & {
+  /** Missing while Redis is away. */
+  readonly paused?: JobPause | null;
+};
 
 export interface JobClient<Jobs extends JobList> {
   list(options?: CallOptions): Promise<readonly JobDetails[]>;
   get(job: JobName<Jobs>, options?: CallOptions): Promise<JobDetails>;
+  /** Those that code declares no longer, and that have runs. */
+  gone(options?: CallOptions): Promise<readonly GoneJob[]>;
   /** Lets failed runs begin anew, oldest first, 1,000 unless told. Sent once. */
   redrive(
     job: JobName<Jobs>,
@@ -154,6 +176,12 @@ export function createClient<Jobs extends JobList = JobList>(settings: Transport
 
     jobs: jobCalls(send),
     schedules: createScheduleClient<Jobs>(send),
+
+    audit: ({ from, to, ...rest }: AuditQuery = {}, options?: CallOptions) =>
+      send({
+        ...{ method: 'GET', path: '/audit', repeatable: true },
+        ...{ query: { from: iso(from), to: iso(to), ...rest }, ...options },
+      }),
   };
   // What the API answers is what it documents: the types are those that it makes its answers of.
   return calls as unknown as RondoClient<Jobs>;
@@ -170,6 +198,10 @@ function jobCalls(send: ReturnType<typeof createTransport>) {
       return (answer as { jobs: readonly JobDetails[] }).jobs;
     },
     get: (job: string, options?: CallOptions) => send({ method: 'GET', path: at(job), repeatable: true, ...options }),
+    async gone(options?: CallOptions) {
+      const answer = await send({ method: 'GET', path: '/gone-jobs', repeatable: true, ...options });
+      return (answer as { jobs: readonly GoneJob[] }).jobs;
+    },
     async redrive(
       job: string,
       { code, limit, ...options }: CallOptions & { readonly code?: string; readonly limit?: number } = {},

@@ -1,5 +1,6 @@
 /** What another service imports from 'rondo/client': plain fetch, and no package beside it. */
 export {
+  type AuditQuery,
   createClient,
   type Enqueued,
   type EnqueueOptions,

@@ -2,6 +2,7 @@ import type { TickOutcome } from '../broker/tick-entry.js';
 import type { Duration } from '../duration.js';
 import type { ScheduleOptions } from '../jobs/define-job.js';
 import type { BackfillPlanView, BackfillView } from '../producers/backfill-views.js';
+import type { Deployed, DeployPlan } from '../producers/deploy.js';
 import type { PreviewView } from '../producers/preview-view.js';
 import type { Health, ScheduleDetails, ScheduleView, TickView } from '../producers/views.js';
 import type { CallOptions, Transport } from './transport.js';
@@ -34,6 +35,10 @@ export interface ScheduleClient<Jobs extends JobList> {
   backfills(id: string, options?: CallOptions): Promise<readonly BackfillView[]>;
   /** Cancels those under way: what waits is removed, what runs goes on. */
   cancelBackfills(id: string, options?: CallOptions): Promise<readonly BackfillView[]>;
+  /** What would change for the store to hold what the code of the API's process declares. */
+  plan(options?: CallOptions): Promise<DeployPlan>;
+  /** Makes those changes; with `yes` though most of the app's schedules would go. */
+  apply(options?: CallOptions & { readonly yes?: boolean }): Promise<Deployed>;
 }
 
 /** ISO with a zone, or a Date. */
@@ -154,10 +159,18 @@ export function createScheduleClient<Jobs extends JobList>(send: Transport): Sch
     backfills: async (id: string, options?: CallOptions) => backfillsIn(await get(at(id, '/backfill'), options)),
     cancelBackfills: async (id: string, options?: CallOptions) =>
       backfillsIn(await change('DELETE', at(id, '/backfill'), options)),
+    plan: (options?: CallOptions) => get('/plan', options),
+    apply({ yes, ...options }: CallOptions & { yes?: boolean } = {}) {
+      const call = { method: 'POST', path: '/plan/apply', body: { yes }, repeatable: true, tryMs: applyMs } as const;
+      return send({ ...call, ...options, timeoutMs: options.timeoutMs ?? applyMs });
+    },
   };
   // What the API answers is what it documents: the types are those that it makes its answers of.
   return calls as unknown as ScheduleClient<Jobs>;
 }
 
-const iso = (moment: Moment | undefined) => (moment instanceof Date ? moment.toISOString() : moment);
+/** The API takes up to a minute for many thousands, in ms. */
+const applyMs = 65_000;
+
+export const iso = (moment: Moment | undefined) => (moment instanceof Date ? moment.toISOString() : moment);
 const backfillsIn = (answer: unknown) => (answer as { backfills: readonly BackfillView[] }).backfills;

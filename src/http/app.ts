@@ -6,6 +6,7 @@ import { RondoError } from '../errors.js';
 import type { Emit } from '../jobs/events.js';
 import type { Registry } from '../jobs/registry.js';
 import type { RunWatch } from '../producers/run-watch.js';
+import type { Deployment } from '../producers/schedules.js';
 import { auditChanges, auditSignIn } from './audit.js';
 import { boardRoutes } from './board.js';
 import { cors } from './cors.js';
@@ -19,6 +20,7 @@ import { docsRoutes } from './routes/docs.js';
 import { healthRoutes } from './routes/health.js';
 import { jobPauseRoutes } from './routes/job-pause.js';
 import { jobRoutes } from './routes/jobs.js';
+import { planRoutes } from './routes/plan.js';
 import { redriveRoutes } from './routes/redrive.js';
 import { runEventRoutes } from './routes/run-events.js';
 import { runRoutes } from './routes/runs.js';
@@ -30,6 +32,8 @@ import { createSignIns } from './sign-ins.js';
 export interface AppInput {
   readonly broker: Broker;
   readonly registry: Registry;
+  /** Whose jobs these are. */
+  readonly deployment: Deployment;
   /** Who may ask, at this moment. */
   readonly keys: () => readonly ApiKey[];
   /** What sessions are signed with beside their key. */
@@ -42,7 +46,8 @@ export interface AppInput {
 }
 
 /** Everything that is served: the API, Bull Board, and what probes ask. */
-export function createApp({ broker, registry, keys, sessionSecret, settings, emit, now, watch }: AppInput): Express {
+export function createApp(input: AppInput): Express {
+  const { broker, registry, deployment, keys, sessionSecret, settings, emit, now, watch } = input;
   const sessions = createSessions(keys, now, sessionSecret);
   const noteSignIn = auditSignIn({ broker, emit });
   const signIns = createSignIns(broker, now, (request, how) => noteSignIn(request, `sign-in refused (${how})`, null));
@@ -61,11 +66,12 @@ export function createApp({ broker, registry, keys, sessionSecret, settings, emi
   api.use(restrictToJobs(broker, registry), auditChanges({ broker, registry, emit }, 'api'));
   api.use(runRoutes(broker, registry, now, watch));
   api.use(runEventRoutes(broker, registry, watch));
-  api.use(jobRoutes(broker, registry));
+  api.use(jobRoutes(broker, registry, deployment));
   api.use(jobPauseRoutes(broker, registry, now));
   api.use(redriveRoutes(broker, registry));
   api.use(scheduleRoutes({ broker, registry, emit, now }));
   api.use(backfillRoutes(broker, now));
+  api.use(planRoutes(broker, { registry, deployment, now }, emit));
   api.use(auditRoutes(broker));
   api.use(unknownRoute);
   app.use('/v1', api);

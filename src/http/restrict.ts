@@ -2,11 +2,13 @@ import type { NextFunction, Request, RequestHandler } from 'express';
 import type { Broker } from '../broker/queues.js';
 import { RondoError } from '../errors.js';
 import type { Registry } from '../jobs/registry.js';
+import { isKnownJob } from '../producers/gone-jobs.js';
 import { readStored } from '../producers/store.js';
 import { findLedger } from '../producers/views.js';
 import { jsonBody } from './body.js';
 import { principalIn } from './guard.js';
 import type { Principal } from './keys.js';
+import { answerMs } from './request.js';
 import { withinMs } from './within.js';
 
 /**
@@ -18,10 +20,12 @@ export function restrictToJobs(broker: Broker, registry: Registry): RequestHandl
     const principal = principalIn(response);
     if (!principal?.restricted) return next();
     const [kind, name, ...rest] = request.path.split('/').slice(1).map(decodeURIComponent);
-    if (kind === 'jobs') mayUseJob(principal, registry, name);
-    else if (kind !== 'schedules') throw forbidden(principal, 'what is about other jobs too');
+    if (kind === 'jobs') {
+      if (name)
+        await mayUseJob(principal, { broker, registry, job: name, isAboutRuns: isAboutRuns(request.method, rest) });
+    } else if (kind !== 'schedules') throw forbidden(principal, 'what is about other jobs too');
     else if (name) {
-      const job = await withinMs(1_500, jobOfSchedule({ broker, registry, id: name, ticks: rest[0] === 'ticks' }));
+      const job = await withinMs(answerMs, jobOfSchedule({ broker, registry, id: name, ticks: rest[0] === 'ticks' }));
       mayUseSchedule(principal, name, job, request.method === 'PUT');
     }
     if (kind !== 'schedules' || request.method !== 'PUT') return next();
@@ -29,10 +33,26 @@ export function restrictToJobs(broker: Broker, registry: Registry): RequestHandl
   };
 }
 
-function mayUseJob(principal: Principal, registry: Registry, job: string | undefined): void {
-  if (!job) return;
+/** What can be asked about a job that is gone from code: its runs, and that one of them is cancelled. */
+function isAboutRuns(method: string, [kind, , what]: readonly string[]): boolean {
+  return kind === 'runs' && (method === 'GET' || what === 'cancel');
+}
+
+interface JobAsked {
+  readonly broker: Broker;
+  readonly registry: Registry;
+  readonly job: string;
+  readonly isAboutRuns: boolean;
+}
+
+async function mayUseJob(principal: Principal, { broker, registry, job, isAboutRuns }: JobAsked): Promise<void> {
   if (!principal.mayUse(job)) throw forbidden(principal, job);
-  // Without the nearest name, which may be another's.
+  const isKnown = isAboutRuns && (await withinMs(answerMs, isKnownJob(broker, registry, job)));
+  if (!isKnown) mustBeDeclared(registry, job);
+}
+
+/** Without the nearest name, which may be another's. */
+function mustBeDeclared(registry: Registry, job: string): void {
   if (!registry.find(job)) throw new RondoError('job-unknown', `"${job}"`);
 }
 
@@ -74,7 +94,8 @@ function whereBodyFits({ principal, registry, request }: BodyAsked, next: NextFu
     const job: unknown = request.body?.job;
     if (error !== undefined || typeof job !== 'string') return next(error);
     try {
-      mayUseJob(principal, registry, job);
+      if (!principal.mayUse(job)) throw forbidden(principal, job);
+      mustBeDeclared(registry, job);
       next();
     } catch (refused) {
       next(refused);

@@ -39,7 +39,8 @@ export interface JobOptions<Schema extends z.ZodType, Result, Name extends strin
   schedules?: readonly ScheduleOptions<z.input<Schema>>[];
   /**
    * Fields of the payload that the handler alone sees: dotted paths such as `smtp.password`, `*` for all items of a
-   * list. Everywhere else `[secret]` stands for them, in errors and logs that quote them too.
+   * list. Everywhere else `[secret]` stands for them, in errors and logs that quote them too. `secret()` marks them in
+   * the schema itself.
    */
   secret?: readonly string[];
   retry?: {

@@ -9,6 +9,7 @@ import { defaultPolicy, type MisfirePolicy, misfires } from './misfire.js';
 import { type Overlap, overlaps } from './overlap.js';
 import { copiedSecret, payloadProblems } from './payload-problems.js';
 import { type NextTick, nextTick, spreadOffset, type Timing } from './schedule.js';
+import { readMarks } from './secret-mark.js';
 import { unknownSecrets } from './secret-schema.js';
 import { hidden, holdsHidden, redactPayload } from './secrets.js';
 
@@ -38,7 +39,7 @@ export function readJobOptions(options: unknown) {
   const name = typeof given.name === 'string' ? given.name : nameless;
   const read = definitionSchema.safeParse(options);
   // A misspelt "payload" holds the secrets of one.
-  const hides = Array.isArray(given.secret) && given.secret.length > 0;
+  const hides = secretsIn(given).length > 0;
   const got = (_path: readonly PropertyKey[], isUnknown: boolean) => (hides && isUnknown ? hidden : null);
   const problems = read.success ? [] : problemsOf(read.error, options, { at: `${name}: `, known: optionsAt, got });
   problems.push(...refusedPayloads(name, given));
@@ -233,7 +234,13 @@ const bullNames =
   /^(\d+|id|meta|wait|paused|active|delayed|prioritized|completed|failed|stalled|stalled-check|events|repeat|marker|pc|limiter|waiting-children|de|metrics)$/;
 
 const unambiguousSchema = jobSchema.superRefine(({ name, payload, secret, schedules, version, migrate }, context) => {
+  const { marked, failure } = readMarks(payload);
+  if (failure !== null) {
+    const message = `a schema whose parts are there when the job is defined (${failure})`;
+    context.addIssue({ code: 'custom', path: ['payload'], message });
+  }
   for (const { index, expected } of unknownSecrets(payload, secret)) {
+    if (marked.includes(secret[index] ?? '')) continue;
     context.addIssue({ code: 'custom', path: ['secret', index], message: expected });
   }
   if (migrate && version === 1) {
@@ -258,6 +265,7 @@ const definitionSchema = unambiguousSchema.transform(({ misfire, grace, maxCatch
   };
   return {
     ...job,
+    secret: [...new Set([...job.secret, ...readMarks(job.payload).marked])],
     policy,
     schedules: job.schedules.map(({ misfire: itsMisfire, grace: itsGrace, maxCatchUp: itsMax, ...schedule }) => ({
       ...schedule,
@@ -318,7 +326,7 @@ function faultOf(cron: string): string | null {
 /** A schedule's payload must pass the job's own schema now, as the JSON that a run will get, not at its first tick. */
 function refusedPayloads(name: string, given: Record<string, unknown>): Problem[] {
   const schema = isSchema(given.payload) ? given.payload : defaults.payload;
-  const secret = Array.isArray(given.secret) ? given.secret.filter((path) => typeof path === 'string') : [];
+  const secret = secretsIn(given);
   const schedules = Array.isArray(given.schedules) ? given.schedules : [];
   return schedules.flatMap((schedule, index) => {
     const { payload = {} } = (schedule ?? {}) as { payload?: unknown };
@@ -338,6 +346,12 @@ function refusedPayloads(name: string, given: Record<string, unknown>): Problem[
       ];
     }
   });
+}
+
+/** Of options of which nobody knows yet whether they are right. */
+function secretsIn({ secret, payload }: Record<string, unknown>): string[] {
+  const declared = Array.isArray(secret) ? secret.filter((path) => typeof path === 'string') : [];
+  return isSchema(payload) ? [...declared, ...readMarks(payload).marked] : declared;
 }
 
 function isSchema(value: unknown): value is z.ZodType {

@@ -1,5 +1,6 @@
 import type { Broker } from '../broker/queues.js';
 import { isAnotherAlive } from '../broker/releases.js';
+import type { JobDefinition } from '../jobs/define-job.js';
 import type { Emit } from '../jobs/events.js';
 import type { Registry } from '../jobs/registry.js';
 import type { Deployment } from './schedules.js';
@@ -57,15 +58,29 @@ export async function listGone(broker: Broker, registry: Registry, app: string):
   return Promise.all(gone.map(({ job, release }) => countRuns(broker, job, app, release)));
 }
 
+/** A job that code declared once: nothing but its name is known, and of a run what that carries itself. */
+export interface Undeclared {
+  readonly name: string;
+  readonly undeclared: true;
+}
+
 /**
- * The name of a job that is declared, or was once, and whose runs can be looked at.
+ * A job that is declared, or was once, and whose runs can be looked at and cancelled.
  *
  * @throws RondoError `job-unknown`
  */
-export async function knownName(broker: Broker, registry: Registry, name: string): Promise<string> {
-  if (registry.find(name)) return name;
-  const known = await readKnown(broker);
-  return known.some(({ job }) => job === name) ? name : registry.get(name).name;
+export async function knownJob(broker: Broker, registry: Registry, name: string): Promise<JobDefinition | Undeclared> {
+  const declared = registry.find(name);
+  if (declared) return declared;
+  return (await isKnownJob(broker, registry, name)) ? { name, undeclared: true } : registry.get(name);
+}
+
+export async function isKnownJob(broker: Broker, registry: Registry, name: string): Promise<boolean> {
+  return registry.find(name) !== undefined || (await readKnown(broker)).some(({ job }) => job === name);
+}
+
+export function definitionOf(job: JobDefinition | Undeclared): JobDefinition | undefined {
+  return 'undeclared' in job ? undefined : job;
 }
 
 interface Known {

@@ -8,7 +8,7 @@ import { codeInStack, RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
 import type { Registry } from '../jobs/registry.js';
 import type { Redactor } from '../jobs/secrets.js';
-import { knownName } from './gone-jobs.js';
+import { definitionOf, knownJob, type Undeclared } from './gone-jobs.js';
 import { type RunOrigin, type RunState, type RunView, runStates } from './run-view.js';
 import { redactorOfRun, shownPayload } from './shown.js';
 
@@ -17,7 +17,7 @@ export { type EnqueueOptions, enqueue } from './enqueue.js';
 /** @throws RondoError `run-unknown` */
 export async function findRun(
   broker: Broker,
-  job: JobDefinition,
+  job: JobDefinition | Undeclared,
   id: string,
 ): Promise<RunView & { readonly log: readonly string[] }> {
   const queue = broker.queue(job.name);
@@ -26,8 +26,9 @@ export async function findRun(
   const found: Job | undefined = state === 'unknown' ? undefined : await queue.getJob(id);
   if (!found) throw new RondoError('run-unknown', `${job.name} ${id}`);
   const { logs } = await queue.getJobLogs(id);
-  const { text } = redactorOfRun(job, found);
-  return { ...(await viewOf(broker, job, found, stateOf(state))), log: logs.map(text) };
+  const definition = definitionOf(job);
+  const { text } = redactorOfRun(definition, found);
+  return { ...(await viewOf(broker, definition, found, stateOf(state))), log: logs.map(text) };
 }
 
 /**
@@ -44,10 +45,10 @@ export async function cancel(broker: Broker, job: string, id: string, by: string
 }
 
 /** Hides a run's secrets in what is told of it while it executes. @throws RondoError `run-unknown` */
-export async function readRedactor(broker: Broker, job: JobDefinition, id: string): Promise<Redactor> {
+export async function readRedactor(broker: Broker, job: JobDefinition | Undeclared, id: string): Promise<Redactor> {
   const found: Job | undefined = await broker.queue(job.name).getJob(id);
   if (!found) throw new RondoError('run-unknown', `${job.name} ${id}`);
-  return redactorOfRun(job, found);
+  return redactorOfRun(definitionOf(job), found);
 }
 
 /** The newest runs of one job or of all, in one state or in any; of the delayed ones the soonest. At most `limit`. */
@@ -56,7 +57,7 @@ export async function listRuns(
   registry: Registry,
   { job, state, limit = 20 }: { job?: string; state?: RunState; limit?: number } = {},
 ): Promise<RunView[]> {
-  const names = job ? [await knownName(broker, registry, job)] : registry.jobs.map(({ name }) => name);
+  const names = job ? [(await knownJob(broker, registry, job)).name] : registry.jobs.map(({ name }) => name);
   const states = state ? [state] : runStates;
   const lists = await Promise.all(
     names.flatMap((name) =>

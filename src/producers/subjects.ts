@@ -1,6 +1,7 @@
 import type { Broker } from '../broker/queues.js';
 import type { Registry } from '../jobs/registry.js';
 import { hidden, redactPayload } from '../jobs/secrets.js';
+import { isKnownJob } from './gone-jobs.js';
 import { isLeaving } from './settle.js';
 import { shownPayload } from './shown.js';
 import { readStored } from './store.js';
@@ -19,7 +20,8 @@ export async function factsOf(broker: Broker, registry: Registry, subject: Subje
     case 'schedule':
       return scheduleFacts(broker, subject.id);
     case 'run':
-      return registry.find(subject.job) ? runFacts(broker, registry, subject.job, subject.id) : null;
+      if (!(await isKnownJob(broker, registry, subject.job))) return null;
+      return runFacts(broker, registry, subject.job, subject.id);
     case 'job':
       return registry.find(subject.job) ? jobFacts(broker, subject.job) : null;
     default:

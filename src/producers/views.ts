@@ -1,22 +1,24 @@
-import { readCursor, readTicks, type TicksQuery } from '../broker/ledger.js';
-import { type LedgerOf, ledgerKeys, type Pause, pauseHolds } from '../broker/ledger-format.js';
+import { readCursor } from '../broker/ledger.js';
+import { pauseHolds } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
-import { caughtUpId } from '../broker/repeat.js';
 import { createScript } from '../broker/scripts.js';
-import { isRange, type TickEntry, type TickOutcome, type TickRun, unpackEntry } from '../broker/tick-entry.js';
-import { RondoError } from '../errors.js';
+import { unpackEntry } from '../broker/tick-entry.js';
 import type { MisfirePolicy } from '../jobs/misfire.js';
 import type { Overlap } from '../jobs/overlap.js';
-import { nextTick, offsetOf, type Timing, ticksAfter } from '../jobs/schedule.js';
+import { offsetOf, type Timing } from '../jobs/schedule.js';
 import { inWords, isoOr, isoTime } from '../jobs/words.js';
 import { readChains } from './chains.js';
 import { chunks } from './chunks.js';
-import { type Chain, faultOf, type PauseNote, type Stored, timingOf } from './plan.js';
+import { type Chain, type PauseNote, type Stored, timingOf } from './plan.js';
+import { type Health, judge, type LedgerEnd, nextDue, ticksDueAfter, unreadable } from './schedule-health.js';
 import { byJob } from './schedules.js';
 import { shownPayload } from './shown.js';
 import { readStore, readStored, unknownSchedule } from './store.js';
+import { listTicks, refuseOther, type TickView, tickView } from './tick-views.js';
 
 export { tickOutcomes } from '../broker/tick-entry.js';
+export { type Health, healths } from './schedule-health.js';
+export { findLedger, listTicks, type TicksWanted, type TickView } from './tick-views.js';
 
 /** A schedule as people and services see it. Times are ISO, durations in ms. */
 export interface ScheduleView {
@@ -50,10 +52,6 @@ export interface ScheduleView {
   readonly last: TickView | null;
 }
 
-/** Worst last: what a reader looks for. */
-export const healths = ['sound', 'ended', 'disabled', 'paused', 'held', 'late', 'broken', 'ledger unreadable'] as const;
-export type Health = (typeof healths)[number];
-
 export interface PauseView {
   readonly since: string;
   readonly until: string | null;
@@ -76,25 +74,6 @@ export interface ScheduleDetails extends ScheduleView {
   readonly ticks: readonly TickView[];
   /** How many entries make no sense to this release. */
   readonly unreadable: number;
-}
-
-/** What became of a tick, or of `count` ticks from `time` to `to`. Times are ISO, durations in ms. */
-export interface TickView {
-  readonly time: string;
-  readonly to: string | null;
-  readonly count: number;
-  readonly outcome: TickOutcome;
-  readonly reason: string | null;
-  readonly due: string | null;
-  readonly claimed: string | null;
-  readonly started: string | null;
-  readonly finished: string | null;
-  /** From when it was due to when it was taken first. */
-  readonly latenessMs: number | null;
-  /** How long its last attempt took. */
-  readonly durationMs: number | null;
-  readonly attempts: number | null;
-  readonly run: string | null;
 }
 
 /** Every schedule that the store holds, by id, and the ids whose entry makes no sense to this release. */
@@ -140,7 +119,7 @@ export async function showSchedule(broker: Broker, id: string, now: number, tick
     readLedgerEnds(broker, [stored]),
     readCursor(broker, of),
   ] as const;
-  const [chains, ends, cursor] = await Promise.all(readings).catch((error) => refuse(of, error));
+  const [chains, ends, cursor] = await Promise.all(readings).catch((error) => refuseOther(of, error));
   const listed = await listTicks(broker, of, { limit: ticks });
   const view = viewOf(broker, stored, chains.get(id), ends.get(id), now);
   const timing = timingOf(stored.specification);
@@ -157,62 +136,6 @@ export async function showSchedule(broker: Broker, id: string, now: number, tick
     ticks: listed.ticks,
     unreadable: listed.unreadable,
   };
-}
-
-/**
- * Where a schedule's ledger is: that of one which was removed is kept for a month, but only its job's slot knows.
- *
- * @param jobs names of jobs whose schedule it may have been
- * @throws RondoError `schedule-unknown`
- */
-export async function findLedger(
-  broker: Broker,
-  id: string,
-  jobs: readonly string[],
-): Promise<LedgerOf & { readonly removed: string | null }> {
-  const stored = await readStored(broker, id);
-  if (stored) return { job: stored.specification.job, schedule: id, removed: null };
-  const ofStore = [...(await readStore(broker)).stored.values()].map(({ specification }) => specification.job);
-  const candidates = new Set([...jobs, ...ofStore]);
-  for (const job of candidates) {
-    const { cursor, ticks } = ledgerKeys(broker, { job, schedule: id });
-    if ((await broker.client.exists(cursor, ticks)) === 0) continue;
-    const removed = Number(await broker.client.hget(cursor, 'removed'));
-    return { job, schedule: id, removed: removed > 0 ? isoTime(removed) : null };
-  }
-  throw await unknownSchedule(broker, id);
-}
-
-export interface TicksWanted extends TicksQuery {
-  readonly outcomes?: readonly TickOutcome[];
-}
-
-/** Entries of a ledger, oldest first: the newest so many, with these outcomes, that reach into the range. */
-export async function listTicks(
-  broker: Broker,
-  of: LedgerOf,
-  { outcomes, limit, ...range }: TicksWanted = {},
-): Promise<{ ticks: TickView[]; unreadable: number; knownFrom: string | null }> {
-  const { entries, unreadable, knownFrom } = await readTicks(broker, of, range).catch((error) => refuse(of, error));
-  const wanted = outcomes ? entries.filter(({ outcome }) => outcomes.includes(outcome)) : entries;
-  return {
-    ticks: wanted.slice(limit === undefined ? 0 : -limit).map((entry) => tickView(of.schedule, entry)),
-    unreadable: unreadable.length,
-    knownFrom: isoOr(knownFrom),
-  };
-}
-
-/** A key of another type, which a hand has written, is no ledger. */
-function refuse({ schedule }: LedgerOf, error: unknown): never {
-  if (!String(error).includes('WRONGTYPE')) throw error;
-  throw new RondoError('ledger-unreadable', `that of ${schedule} is no ledger`, { cause: error });
-}
-
-/** How a ledger ends: its last entry as it is packed, and how many runs there were. */
-interface LedgerEnd {
-  readonly exists: boolean;
-  readonly runs: number;
-  readonly last: string | null;
 }
 
 /** One call for a thousand: ten thousand are read within the time that a person waits for. */
@@ -266,106 +189,6 @@ function viewOf(
     runs: end?.runs ?? 0,
     last: entry && tickView(id, entry),
   };
-}
-
-interface Found {
-  readonly health: Health;
-  readonly why?: string;
-}
-
-/** How late a due run may wait for a worker, in ms, before it is said. */
-const lateMs = 5_000;
-
-function judge(
-  broker: Broker,
-  stored: Stored,
-  chain: Chain | undefined,
-  end: LedgerEnd | undefined,
-  now: number,
-): Found {
-  if (end?.exists && !chain?.cursor) return unreadable('where it stands');
-  if (stored.specification.enabled === false) return { health: 'disabled' };
-  if (hasEnded(broker, stored, chain, now)) return { health: 'ended' };
-  const fault = faultOf(chain) ?? (chain?.cursor ? null : 'it has no ledger yet');
-  if (fault) return { health: 'broken', why: fault };
-  if (stored.held) return { health: 'held', why: 'no longer declared; its removal waits for apply --yes' };
-  if (stored.pause && pauseHolds(stored.pause, now)) return { health: 'paused' };
-  if (isPausedAt(chain, now)) return { health: 'broken', why: 'its ledger is paused, and its entry is not' };
-  const waits = chain?.iteration === 'delayed' || chain?.iteration === 'queued';
-  if (waits && chain.next !== null && now - chain.next > lateMs) {
-    return { health: 'late', why: `due since ${isoTime(chain.next)}, and no worker has taken it` };
-  }
-  return { health: 'sound' };
-}
-
-const unreadable = (what: string): Found => ({ health: 'ledger unreadable', why: `${what} makes no sense` });
-
-function isPausedAt(chain: Chain | undefined, now: number): boolean {
-  const pause: Pause | null = chain?.cursor?.pause ?? null;
-  return pauseHolds(pause, now) && now - (pause?.since ?? now) > lateMs;
-}
-
-function hasEnded(broker: Broker, { id, specification }: Stored, chain: Chain | undefined, now: number): boolean {
-  const { timing } = specification;
-  if (isSound(chain)) return false;
-  if (timing.kind === 'next' && !broker.ruleOf(id)) return chain?.cursor?.next === null;
-  return ticksDueAfter(broker, id, timing, now, 1).length === 0;
-}
-
-/** Whether the next run is where it should be. */
-function isSound(chain: Chain | undefined): boolean {
-  return chain !== undefined && ['delayed', 'queued', 'active'].includes(chain.iteration);
-}
-
-function nextDue(broker: Broker, { id, specification, pause }: Stored, chain: Chain | undefined, now: number) {
-  if (pause && pauseHolds(pause, now)) {
-    const timing = timingOf(specification);
-    const [first] = pause.until === null ? [] : ticksDueAfter(broker, id, timing, pause.until, 1);
-    return first === undefined ? null : first + offsetOf(timing);
-  }
-  return chain && isSound(chain) ? chain.next : null;
-}
-
-/** The first ticks that are due after a moment; none where only another release's code could tell. */
-function ticksDueAfter(broker: Broker, id: string, timing: Timing, after: number, count: number): number[] {
-  const rule = broker.ruleOf(id);
-  if (timing.kind === 'next' && !rule) return [];
-  const from = after - offsetOf(timing);
-  try {
-    if (count === 1) return [nextTick(timing, from, rule)].filter((time) => time !== null);
-    const ticks: number[] = [];
-    for (const time of ticksAfter(timing, from, rule)) if (ticks.push(time) >= count) break;
-    return ticks;
-  } catch {
-    return []; // a schedule's own rule may fail
-  }
-}
-
-function tickView(schedule: string, entry: TickEntry): TickView {
-  const { time, outcome, reason = null } = entry;
-  const range = isRange(entry);
-  const run = range ? null : entry;
-  const took = run?.started !== undefined && run.finished !== undefined ? run.finished - run.started : null;
-  return {
-    time: isoTime(time),
-    to: range ? isoTime(entry.to) : null,
-    count: range ? entry.count : 1,
-    outcome,
-    reason,
-    due: isoOr(run?.due),
-    claimed: isoOr(run?.claimed),
-    started: isoOr(run?.started),
-    finished: isoOr(run?.finished),
-    latenessMs: run && takenAt(schedule, run) - run.due,
-    durationMs: took,
-    attempts: run?.attempts ?? null,
-    run: run?.run ?? null,
-  };
-}
-
-/** One that was caught up was claimed when its run was added, and may have waited since. */
-function takenAt(schedule: string, { run, time, attempts, claimed, started }: TickRun): number {
-  return run === caughtUpId(schedule, time) && attempts <= 1 ? (started ?? claimed) : claimed;
 }
 
 function pauseView({ since, until, by, note }: PauseNote): PauseView {

@@ -6,7 +6,6 @@ import type { Broker } from '../../src/broker/queues.js';
 import type { Control } from '../../src/cli/control.js';
 import { httpControl } from '../../src/cli/control-http.js';
 import { redisControl } from '../../src/cli/control-redis.js';
-import { loadConfig } from '../../src/config.js';
 import { defineJob } from '../../src/jobs/define-job.js';
 import { createRegistry } from '../../src/jobs/registry.js';
 import { putSchedule } from '../../src/producers/put.js';
@@ -34,7 +33,8 @@ async function start() {
   };
 }
 
-const sessionOn = (broker: Broker) => ({ broker, registry: createRegistry([mail]), config: loadConfig({}) });
+const deployment = { app: 'test', release: '1' };
+const sessionOn = (broker: Broker) => ({ broker, registry: createRegistry([mail]), config: deployment });
 
 /** What does not differ from run to run. */
 const plain = (value: unknown) =>
@@ -79,7 +79,9 @@ async function everythingOn(control: Control, by: string | undefined): Promise<u
   await tell(control.enqueueMany('mail', [{ to: 'c' }], { at: Date.now() + 60_000 }, 'key'));
   await tell(control.redrive('mail', { limit: 3 }));
   await tell(control.pauseJob('mail', { by, note: 'stock' }));
+  await tell(control.pausedJobs());
   for (const _ of [1, 2]) await tell(control.resumeJob('mail'));
+  await tell(control.goneJobs());
   const daily = { job: 'mail', cron: '0 7 * * *', payload: { to: 'a' } };
   for (const fields of [daily, daily, { ...daily, cron: '0 8 * * *' }]) await tell(control.put('daily', fields, by));
   const list = [{ id: 'other', ...daily }, daily, { id: 'wrong', ...daily, cron: 'never' }, { id: 'other', ...daily }];
@@ -97,6 +99,8 @@ async function everythingOn(control: Control, by: string | undefined): Promise<u
   await tell(control.backfills.preview('daily', range));
   await tell(control.backfills.begin('daily', { ...range, confirmed: false, by }));
   await tell(control.backfills.list('daily'));
+  await tell(control.plan());
+  await tell(control.apply(false));
   await tell(control.remove('daily'));
   await tell(control.remove('daily'));
   return told;
@@ -193,9 +197,9 @@ test('what goes through no API says so; wrong access is told without the key', a
   };
   const notThere = { code: 2, stderr: expect.stringContaining('this command does not go through an API') };
   const results = await Promise.all([
-    told(['schedules', 'plan', ...access]),
+    told(['start', ...access]),
     told([...access, 'worker']),
-    told(['jobs', 'list', '--gone', ...access]),
+    told(['api', ...access]),
     told(['runs', 'cancel', 'mail', '1', '--by', 'ada', ...access]),
     told(['runs', 'list', '--url', `http://ada:${key}@127.0.0.1`]),
     told(['runs', 'list', '--url', 'http://127.0.0.1:1', '--key', `${key}x`.slice(0, -1), '--limit', '1'], {}),

@@ -9,7 +9,7 @@ describe('schedules', () => {
     const { broker, prefix } = await fixture([]);
     const declaring = (schedules: string) => {
       const source = `export default [defineJob({ name: 'tidy', schedules: ${schedules}, run: () => null })];`;
-      return commands({ RONDO_JOBS: writeJobs(source), RONDO_PREFIX: prefix });
+      return commands({ RONDO_JOBS: writeJobs(source), RONDO_PREFIX: prefix, RONDO_APP: 'test', RONDO_RELEASE: '1' });
     };
     const [first, second] = ['2098-01-01T00:00:00Z', '2099-01-01T00:00:00Z'];
 
@@ -34,7 +34,7 @@ describe('schedules', () => {
       { kind: 'change', id: 'moves', job: 'tidy', before: first, after: second, why: 'another timing' },
       { kind: 'remove', id: 'goes', job: 'tidy', before: first, after: null, why: 'no longer declared' },
     ];
-    const plan = { changes, unchanged: 0, conflicts: [], refused: null };
+    const plan = { app: 'test', release: '1', changes, unchanged: 0, conflicts: [], refused: null };
     expect(planned).toEqual({ ...plan, warnings: [] });
     expect(await rondo.json('schedules', 'apply')).toEqual({ ...plan, failed: [] });
 

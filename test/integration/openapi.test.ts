@@ -69,6 +69,7 @@ describe('GET /openapi.json', () => {
   it('tells every route of the API, and no other', async () => {
     const { broker, events, document } = await serveDocument();
     const app = createApp({
+      deployment: { app: 'test', release: '1' },
       ...{ broker, registry: createRegistry(jobs), keys: () => [], sessionSecret: () => '', emit: events.emit },
       settings: { rateLimit: { max: 1, perMs: 60_000 }, trustProxy: false, corsOrigins: ['https://app.example.com'] },
       now: Date.now,
@@ -245,7 +246,7 @@ async function* goodCalls(api: Api): AsyncGenerator<GoodCall> {
   const enqueue = async (json: unknown, job = 'anything') =>
     (await api.call('POST', `/v1/jobs/${job}/runs`, { json })).body.id as string;
   const runs = '/v1/jobs/anything/runs';
-  for (const id of ['listJobs', 'isAlive', 'isReady', 'getOpenApi']) yield { id };
+  for (const id of ['listJobs', 'listGoneJobs', 'isAlive', 'isReady', 'getOpenApi']) yield { id };
   yield { id: 'getJob', path: '/v1/jobs/tree' };
 
   yield { id: 'enqueueRun', path: runs, json: { payload: [1], delay: '1h', priority: 3, attempts: 2 } };
@@ -295,6 +296,7 @@ async function* goodCalls(api: Api): AsyncGenerator<GoodCall> {
   yield { id: 'putSchedule', path: one, json };
   yield { id: 'putSchedule', path: one, json };
   await eventually(async () => (await api.call('GET', '/v1/schedules/newsletter')).status === 200);
+  for (const id of ['planSchedules', 'applySchedules']) yield { id };
   yield { id: 'listSchedules', path: '/v1/schedules?limit=1' };
   yield { id: 'listSchedules', path: '/v1/schedules?owner=api&text=dig' };
   yield { id: 'pauseSchedule', path: `${one}/pause`, json: { note: 'stocktaking', until: '2h' } };

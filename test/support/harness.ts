@@ -86,6 +86,10 @@ export interface WorkOptions {
 }
 
 export interface ServeOptions extends Partial<Pick<Config['http'], 'rateLimit' | 'trustProxy' | 'corsOrigins'>> {
+  /** Those of the fixture, unless told. */
+  readonly jobs?: readonly JobDefinition[];
+  /** 1, unless told. */
+  readonly release?: string;
   /** Any that is free, unless told. */
   readonly port?: number;
   readonly keys?: readonly ApiKey[];
@@ -148,10 +152,12 @@ export async function fixture(jobs: readonly JobDefinition[], options: { url?: s
       onTestFinished(() => supervisor.stop(Date.now() + 1_000));
       return supervisor;
     },
-    async serve({ keys = keyPerScope, liveKeys = () => keys, now = Date.now, port = 0, ...given } = {}) {
-      const own = await open('fail-fast', jobs);
+    async serve({ keys = keyPerScope, liveKeys = () => keys, now = Date.now, port = 0, ...rest } = {}) {
+      const { jobs: declared = jobs, release = '1', ...given } = rest;
+      const own = await open('fail-fast', declared);
       const settings = { rateLimit: null, trustProxy: false, corsOrigins: [], ...given } as const;
-      const input = { ...own, keys: liveKeys, settings, emit: events.emit, now };
+      const deployment = { app: 'test', release };
+      const input = { ...own, deployment, keys: liveKeys, settings, emit: events.emit, now };
       const server = createApiServer({ ...input, host: '127.0.0.1', port });
       await server.start();
       onTestFinished(() => server.stop(Date.now()));

@@ -19,6 +19,18 @@ export interface ClockChange {
   readonly jump: number;
 }
 
+/** Zones whose clocks change in ways of their own: at midnight, by half an hour, south of the equator, never. */
+export const zones = [
+  'Asia/Beirut',
+  'Africa/Cairo',
+  'America/Havana',
+  'America/Santiago',
+  'Australia/Lord_Howe',
+  'America/New_York',
+  'Europe/Paris',
+  'UTC',
+] as const;
+
 const minute = 60_000;
 const clocks = new Map<string, WallClock>();
 

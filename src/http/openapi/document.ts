@@ -7,6 +7,7 @@ import { backfillOperations } from './backfills.js';
 import { jobOperations } from './jobs.js';
 import { errorsOf, type Operation } from './operation.js';
 import { payloadComponent, payloadName, refTo, takesNothing } from './payloads.js';
+import { planOperations } from './plan.js';
 import { runOperations } from './runs.js';
 import { putBody, scheduleOperations } from './schedules.js';
 import { serviceOperations } from './service.js';
@@ -20,6 +21,7 @@ export const operations: readonly Operation[] = [
   ...runOperations,
   ...scheduleOperations,
   ...backfillOperations,
+  ...planOperations,
   ...auditOperations,
   ...serviceOperations,
 ];

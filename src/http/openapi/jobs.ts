@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { pauseJobBody, resumeJobBody } from '../routes/job-pause.js';
 import type { Operation } from './operation.js';
-import { jobPause, jobView } from './views.js';
+import { goneJob, jobPause, jobView } from './views.js';
 
 export const jobOperations: readonly Operation[] = [
   {
@@ -23,6 +23,17 @@ export const jobOperations: readonly Operation[] = [
     scope: 'read',
     answers: { 200: { description: 'The definition', schema: jobView } },
     errors: ['job-unknown'],
+  },
+  {
+    id: 'listGoneJobs',
+    method: 'get',
+    path: '/v1/gone-jobs',
+    tag: 'Jobs',
+    summary: 'Jobs that code declares no longer, and that have runs',
+    description: 'Of the app whose code this process has. Their runs wait until they are declared again.',
+    scope: 'read',
+    answers: { 200: { description: 'Names, and how many runs', schema: z.object({ jobs: z.array(goneJob) }) } },
+    errors: ['redis-unreachable'],
   },
   {
     id: 'pauseJob',

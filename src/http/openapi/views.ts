@@ -7,6 +7,7 @@ import type { Timing } from '../../jobs/schedule.js';
 import type { AuditView } from '../../producers/audit.js';
 import { leftOutReasons } from '../../producers/backfill-plan.js';
 import type { BackfillPlanView, BackfillView } from '../../producers/backfill-views.js';
+import type { GoneJob } from '../../producers/gone-jobs.js';
 import type { JobPause } from '../../producers/job-pause.js';
 import type { PreviewView } from '../../producers/preview-view.js';
 import { type RunView, runStates } from '../../producers/run-view.js';
@@ -143,6 +144,16 @@ export const jobView = z.object({
   paused: jobPause.nullable().optional().describe('Missing while Redis is away'),
   payloadSchema: z.record(z.string(), z.unknown()).describe('JSON Schema of what the job takes'),
 }) satisfies z.ZodType<ReturnType<typeof detailsOf>>;
+
+export const goneJob = z.object({
+  name: z.string(),
+  app: z.string(),
+  release: z.string().describe('The last one that declared it'),
+  waiting: count,
+  delayed: count,
+  active: count,
+  failed: count,
+}) satisfies z.ZodType<GoneJob>;
 
 export const tickView = z.object({
   time,

@@ -3,13 +3,15 @@ import type { Broker } from '../../broker/queues.js';
 import type { JobDefinition } from '../../jobs/define-job.js';
 import { detailsOf } from '../../jobs/describe.js';
 import type { Registry } from '../../jobs/registry.js';
+import { listGone } from '../../producers/gone-jobs.js';
 import { readJobPause } from '../../producers/job-pause.js';
+import type { Deployment } from '../../producers/schedules.js';
 import { principalIn, requires } from '../guard.js';
-import { nameIn } from '../request.js';
+import { answerMs, nameIn } from '../request.js';
 import { withinMs } from '../within.js';
 
-/** What can run. */
-export function jobRoutes(broker: Broker, registry: Registry): Router {
+/** What can run, and what could once. */
+export function jobRoutes(broker: Broker, registry: Registry, { app }: Deployment): Router {
   const routes = Router();
   routes.get('/jobs', requires('read'), async (_request, response) => {
     const mine = registry.jobs.filter(({ name }) => principalIn(response)?.mayUse(name));
@@ -18,6 +20,9 @@ export function jobRoutes(broker: Broker, registry: Registry): Router {
   routes.get('/jobs/:job', requires('read'), async (request, response) => {
     const [job] = await withPauses([registry.get(nameIn(request, 'job'))]);
     response.json(job);
+  });
+  routes.get('/gone-jobs', requires('read'), async (_request, response) => {
+    response.json({ jobs: await withinMs(answerMs, listGone(broker, registry, app)) });
   });
   return routes;
 

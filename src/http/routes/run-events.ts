@@ -1,6 +1,7 @@
 import { Router } from 'express';
 import type { Broker } from '../../broker/queues.js';
 import type { Registry } from '../../jobs/registry.js';
+import { knownJob } from '../../producers/gone-jobs.js';
 import type { RunWatch } from '../../producers/run-watch.js';
 import { findRun, readRedactor } from '../../producers/runs.js';
 import { requires } from '../guard.js';
@@ -12,7 +13,7 @@ import { withinMs } from '../within.js';
 export function runEventRoutes(broker: Broker, registry: Registry, watch: RunWatch): Router {
   const routes = Router();
   routes.get('/jobs/:job/runs/:id/events', requires('read'), async (request, response) => {
-    const job = registry.get(nameIn(request, 'job'));
+    const job = await withinMs(answerMs, knownJob(broker, registry, nameIn(request, 'job')));
     const id = nameIn(request, 'id');
     const seen = request.get('Last-Event-ID') ?? null;
     // What the browser's own reader takes for the end; anything else it comes back from.

@@ -1,9 +1,10 @@
-import type { Router } from 'express';
+import type { Request, Router } from 'express';
 import { z } from 'zod';
 import type { Broker } from '../../broker/queues.js';
 import { duration } from '../../duration.js';
 import { type ErrorCode, errorTable } from '../../errors.js';
 import type { Registry } from '../../jobs/registry.js';
+import { definitionOf, knownJob } from '../../producers/gone-jobs.js';
 import { pageOfRuns } from '../../producers/run-pages.js';
 import { runStates } from '../../producers/run-view.js';
 import type { RunWatch } from '../../producers/run-watch.js';
@@ -14,19 +15,23 @@ import { untilEnded } from '../wait.js';
 import { withinMs } from '../within.js';
 import { enqueueRoutes } from './enqueue.js';
 
-/** Runs of a job: enqueue and list them, look at one or wait for it, cancel it. */
+/**
+ * Runs of a job: enqueue and list them, look at one or wait for it, cancel it. All but the first also of a job that is
+ * gone from code.
+ */
 export function runRoutes(broker: Broker, registry: Registry, now: () => number, watch: RunWatch): Router {
   // One router for what shares its addresses, which answers for all methods of them.
   const routes = enqueueRoutes(broker, registry, now);
+  const jobIn = (request: Request) => withinMs(answerMs, knownJob(broker, registry, nameIn(request, 'job')));
 
   routes.get('/jobs/:job/runs', requires('read'), async (request, response) => {
-    const definition = registry.get(nameIn(request, 'job'));
-    const query = { job: definition.name, definition, ...read(listQuery, request.query) };
+    const job = await jobIn(request);
+    const query = { job: job.name, definition: definitionOf(job), ...read(listQuery, request.query) };
     response.json(await withinMs(answerMs, pageOfRuns(broker, query)));
   });
 
   routes.get('/jobs/:job/runs/:id', requires('read'), async (request, response) => {
-    const job = registry.get(nameIn(request, 'job'));
+    const job = await jobIn(request);
     const id = nameIn(request, 'id');
     const { wait: waitMs } = read(runQuery, request.query);
     const look = () => withinMs(answerMs, findRun(broker, job, id));
@@ -36,7 +41,7 @@ export function runRoutes(broker: Broker, registry: Registry, now: () => number,
   });
 
   routes.post('/jobs/:job/runs/:id/cancel', requires('operate'), async (request, response) => {
-    const { name } = registry.get(nameIn(request, 'job'));
+    const { name } = await jobIn(request);
     const id = nameIn(request, 'id');
     const by = principalIn(response)?.name ?? 'unknown';
     response.status(202).json({ id, job: name, cancelled: await withinMs(answerMs, cancel(broker, name, id, by)) });
