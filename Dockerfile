@@ -24,7 +24,8 @@ COPY --from=build /app/package.json /app/LICENSE ./
 COPY --from=build /app/bin bin
 COPY --from=build /app/dist dist
 USER node
-EXPOSE 3000
+# The API, and metrics where RONDO_METRICS_PORT says so.
+EXPOSE 3000 9464
 # Asks the role itself, by a socket in /tmp: whether its event loop turns and its Redis answers.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 CMD ["node", "/app/bin/rondo", "health"]
 # Node.js itself is process 1, and handles SIGTERM: no shell and no npm between.

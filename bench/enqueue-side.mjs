@@ -73,6 +73,7 @@ async function startRondo() {
     settings: { rateLimit: null, trustProxy: false, corsOrigins: [] },
     emit: logEvents(logger),
     now: Date.now,
+    metrics: async () => ({ contentType: 'text/plain', text: '' }),
     host: '127.0.0.1',
     port: 0,
   });

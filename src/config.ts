@@ -33,6 +33,8 @@ export interface Config {
     readonly trustProxy: number | readonly string[] | false;
     /** The origins whose pages may call the API. */
     readonly corsOrigins: readonly string[];
+    /** Where metrics and probes are for whoever reaches it; 0 for any port that is free, null for none. */
+    readonly metricsPort: number | null;
   };
   /** Of the jobs that come with Rondo. */
   readonly catalog: { readonly httpRequest: { readonly allow: readonly string[] } };
@@ -108,6 +110,13 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
     problems.push({ where: 'REDIS_URL', expected: 'the address of a Redis, with NODE_ENV=production', got: 'nothing' });
   }
   if (api && ofFile.length === 0 && fromFile.length === 0) problems.push(...missingKeys(given));
+  if (api && read.data && read.data.PORT > 0 && read.data.PORT === read.data.RONDO_METRICS_PORT) {
+    problems.push({
+      where: 'RONDO_METRICS_PORT',
+      expected: 'another port than PORT',
+      got: show(given.RONDO_METRICS_PORT),
+    });
+  }
   if (!read.data || problems.length > 0) throw new RondoError('config-invalid', '', { problems });
   const { data } = read;
   const jobsModule = data.RONDO_JOBS ? resolve(data.RONDO_JOBS) : null;
@@ -142,6 +151,7 @@ function httpOf(data: z.output<typeof settings>, fromFile: readonly ApiKey[]): C
     rateLimit: data.RONDO_RATE_LIMIT,
     trustProxy: data.RONDO_TRUST_PROXY,
     corsOrigins: data.RONDO_CORS_ORIGINS,
+    metricsPort: data.RONDO_METRICS_PORT ?? null,
   };
 }
 
@@ -202,6 +212,12 @@ function isApiAddress(text: string): boolean {
 const plainName = /^[A-Za-z0-9@/._-]{1,100}$/;
 const plainNameExpected = 'up to 100 letters, digits and . _ - / @';
 
+const port = z
+  .string()
+  .regex(/^\d{1,5}$/, { error: 'a port from 0 to 65535' })
+  .transform(Number)
+  .pipe(z.int().max(65_535));
+
 const settings = z.object({
   NODE_ENV: z.string().optional(),
   REDIS_URL: z.string().default('').transform(readRedisUrl),
@@ -221,12 +237,8 @@ const settings = z.object({
     .pipe(duration({ max: 3_600_000 }))
     .default(25_000),
   HOST: z.string().default('127.0.0.1'),
-  PORT: z
-    .string()
-    .regex(/^\d{1,5}$/, { error: 'a port from 0 to 65535' })
-    .transform(Number)
-    .pipe(z.int().max(65_535))
-    .default(3_000),
+  PORT: port.default(3_000),
+  RONDO_METRICS_PORT: port.optional(),
   HTTP_REQUEST_ALLOW: z
     .string()
     .default('')

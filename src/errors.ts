@@ -68,7 +68,7 @@ export const errorTable = {
   'sign-ins-limited': { status: 429, retryable: true, message: 'Too many wrong keys came from this address' },
   'origin-refused': { status: 403, retryable: false, message: 'A page of another origin may not do this' },
   internal: { status: 500, retryable: false, message: 'Something went wrong here' },
-  'port-unusable': { status: 500, retryable: false, message: 'The API cannot listen' },
+  'port-unusable': { status: 500, retryable: false, message: 'A port cannot be listened on' },
   'usage-wrong': { status: 400, retryable: false, message: 'The command was used in a wrong way' },
   'redis-unreachable': { status: 503, retryable: true, message: 'Redis cannot be used' },
   'store-newer': {

@@ -15,7 +15,10 @@ import type { Registry } from './jobs/registry.js';
 import { createLifecycle, untilSignal } from './lifecycle.js';
 import { createLiveness, httpTrouble, redisTrouble, type Watched } from './observability/liveness.js';
 import { createLogger, logEvents } from './observability/logger.js';
+import { createMetrics, type Metrics } from './observability/metrics.js';
+import { createProbes } from './observability/probes.js';
 import { tellRedisOnce } from './observability/redis-news.js';
+import { createFigures } from './producers/figures.js';
 import { createSupervisor } from './producers/supervisor.js';
 import { createPool } from './workers/pool.js';
 import { containStrayErrors } from './workers/stray-errors.js';
@@ -30,7 +33,13 @@ export type Role = 'producer' | 'worker' | 'api';
  */
 export async function runService(config: Config, roles: readonly Role[], only?: readonly string[]): Promise<void> {
   const logger = createLogger(config.logLevel);
-  const emit = tellRedisOnce(logEvents(logger));
+  const isAsked = roles.includes('api') || config.http.metricsPort !== null;
+  const metrics = createMetrics({ app: config.app, release: config.release, process: isAsked });
+  const log = logEvents(logger);
+  const emit = tellRedisOnce((event) => {
+    log(event);
+    if (isAsked) metrics.note(event);
+  });
   const parts = createLifecycle();
   const crash = createCrash(emit);
   const signal = untilSignal();
@@ -39,16 +48,18 @@ export async function runService(config: Config, roles: readonly Role[], only?: 
   try {
     // First, and last to stop: a jobs module may leave timers and listeners of its own behind.
     await parts.start(containStrayErrors(emit, crash.report));
+    const probed = await startProbes(config, parts, metrics, logger);
     const registry = await loadRegistry(config.jobsModule, config.catalog, config.switches);
     const redis = await reachable(config.redis, parts, (error) => {
       graceMs = 0; // nothing is left that would keep what still runs
       crash.report(error);
     });
-    const shared: Shared = { config, registry, redis, parts, logger, emit };
+    const shared: Shared = { config, registry, redis, parts, logger, emit, metrics };
     const watched: Watched[] = [];
     if (roles.includes('worker')) watched.push(await startWorker(shared, only));
     if (roles.includes('producer')) watched.push(await startProducer(shared));
     if (roles.includes('api')) watched.push(await startApi(shared));
+    if (isAsked) await parts.start(metrics.pings);
     await parts.start(createLiveness(watched, (message) => logger.warn(message)));
     for (const warning of config.warnings) logger.warn(warning);
     logger.info(
@@ -56,7 +67,9 @@ export async function runService(config: Config, roles: readonly Role[], only?: 
       `${roles.join(' and ')} started, with Redis at ${redis.shown}`,
     );
     crash.isRunning();
+    probed.parts = watched;
     await Promise.race([signal, crash.happened]);
+    probed.parts = 'stopping';
     logger.info(`stopping: what runs may go on for ${formatDuration(graceMs)}`);
   } catch (error) {
     crash.report(error);
@@ -76,39 +89,55 @@ interface Shared {
   readonly parts: Parts;
   readonly logger: Logger;
   readonly emit: Emit;
+  readonly metrics: Metrics;
+}
+
+/** First to start and last to stop of what answers: how a process starts and stops is to be seen too. */
+async function startProbes({ http }: Config, parts: Parts, metrics: Metrics, logger: Logger) {
+  const probed: { parts: readonly Watched[] | 'starting' | 'stopping' } = { parts: 'starting' };
+  if (http.metricsPort === null) return probed;
+  const { host, metricsPort: port } = http;
+  const probes = createProbes({ host, port, read: metrics.read, parts: () => probed.parts });
+  await parts.start(probes);
+  logger.info(`metrics and probes are at ${probes.address()}`);
+  return probed;
 }
 
 async function startWorker(shared: Shared, only?: readonly string[]): Promise<Watched> {
-  const { config, registry, parts, emit } = shared;
+  const { config, registry, parts, emit, metrics } = shared;
   const jobs = (only?.map(registry.get) ?? registry.jobs).filter(({ enabled }) => enabled);
-  const broker = await open(shared, 'patient');
+  const broker = await open(shared, 'worker', 'patient');
   await parts.start(createPresence(broker, config));
   await parts.start(createPool({ broker, jobs, emit, now: Date.now, random: Math.random }));
+  metrics.addWorker(jobs);
   return { role: 'worker', trouble: () => redisTrouble(broker.client) };
 }
 
 async function startProducer(shared: Shared): Promise<Watched> {
-  const { config, registry, parts, emit } = shared;
+  const { config, registry, parts, emit, metrics } = shared;
   const { app, release } = config;
-  const broker = await open(shared, 'fail-fast');
+  const broker = await open(shared, 'producer', 'fail-fast');
   await parts.start(createPresence(broker, config));
-  await parts.start(createSupervisor({ broker, registry, app, release, emit, now: Date.now }));
+  const supervisor = createSupervisor({ broker, registry, app, release, emit, now: Date.now });
+  await parts.start(supervisor);
+  metrics.addProducer(registry.jobs, supervisor.leads);
+  metrics.addStore(figuresOf(shared, broker));
   return { role: 'producer', trouble: () => redisTrouble(broker.client) };
 }
 
 async function startApi(shared: Shared): Promise<Watched> {
-  const { config, registry, parts, logger, emit } = shared;
+  const { config, registry, parts, logger, emit, metrics } = shared;
   const { host, port, keys: known, keysFile: file } = config.http;
   const oneTime = known.length === 0 ? oneTimeKey() : null;
   const given = oneTime ? [oneTime.key] : known;
   const keysFile = file && !oneTime ? createKeysFile({ file, keys: given, read: readKeysFile, emit }) : null;
   if (keysFile) await parts.start(keysFile);
   const keys = keysFile ? keysFile.keys : () => given;
-  const broker = await open(shared, 'fail-fast');
+  const broker = await open(shared, 'api', 'fail-fast');
+  metrics.addStore(figuresOf(shared, broker));
   const { app, release } = config;
-  const deployment = { app, release };
-  const shown = { broker, registry, deployment, keys, settings: config.http };
-  const api = createApiServer({ ...shown, emit, now: Date.now, host, port });
+  const served = { deployment: { app, release }, keys, settings: config.http, metrics: metrics.read, host, port };
+  const api = createApiServer({ broker, registry, emit, now: Date.now, ...served });
   await parts.start(api);
   logger.info(`the board is at ${api.address()}/board`);
   if (oneTime) logger.info(`sign in with this key, good until the process ends: ${oneTime.secret}`);
@@ -116,11 +145,18 @@ async function startApi(shared: Shared): Promise<Watched> {
 }
 
 /** A connection of its own for each role: workers wait for Redis to come back, producers would rather know. */
-async function open({ config, registry, redis, parts, emit }: Shared, profile: Profile): Promise<Broker> {
+async function open(shared: Shared, role: Role, profile: Profile): Promise<Broker> {
+  const { config, registry, redis, parts, emit, metrics } = shared;
   const ruleOf = (schedule: string) => registry.findSchedule(schedule)?.schedule.next;
   const broker = await openBroker({ redis, profile, prefix: config.prefix, ruleOf, emit });
   await parts.start({ name: `${profile} connection`, start: async () => {}, stop: broker.close });
+  metrics.pings.watch(role, broker.client);
   return broker;
+}
+
+function figuresOf({ config, registry }: Shared, broker: Broker) {
+  const jobs = registry.jobs.map(({ name }) => name);
+  return createFigures({ broker, app: config.app, jobs, now: Date.now, elapsed: () => performance.now() });
 }
 
 async function reachable(settings: RedisSettings, parts: Parts, crash: Crash['report']): Promise<ReachableRedis> {

@@ -95,7 +95,7 @@ export async function account(broker: Broker, asked: AccountInput): Promise<Acco
   const keys = ledgerKeys(broker, input);
   const answer = (await accountScript(
     broker.client,
-    [keys.cursor, keys.ticks, keys.claims, run ? keys.run(run.id) : keys.cursor],
+    [keys.cursor, keys.ticks, keys.claims, run ? keys.run(run.id) : keys.cursor, keys.outcomes],
     [
       run?.id ?? '',
       textOf(cursor.next),
@@ -108,6 +108,7 @@ export async function account(broker: Broker, asked: AccountInput): Promise<Acco
       merged.replaced,
       entries.length,
       placeOf(input),
+      found.left.map(({ outcome, count }) => `${outcome} ${count}`).join(' '),
       ...entries.flatMap((entry) => [entry.time, packEntry(schedule, entry)]),
       ...toAdd.flatMap((tick) => [
         caughtUpId(schedule, tick),
@@ -273,8 +274,9 @@ if ARGV[7] ~= '' then
   redis.call('HSET', claims, run, ARGV[8])
   if redis.call('EXISTS', job) == 1 then redis.call('HSET', job, 'tick', ARGV[7]) end
 end
-local last = 11 + 2 * tonumber(ARGV[10])
-for i = 12, last, 2 do redis.call('ZADD', ticks, ARGV[i], ARGV[i + 1]) end
+for outcome, count in string.gmatch(ARGV[12], '(%S+) (%S+)') do redis.call('HINCRBY', KEYS[5], outcome, count) end
+local last = 12 + 2 * tonumber(ARGV[10])
+for i = 13, last, 2 do redis.call('ZADD', ticks, ARGV[i], ARGV[i + 1]) end
 local runs = ARGV[7] ~= '' and 1 or 0
 for i = last + 1, #ARGV, 2 do
   redis.call('HSET', claims, ARGV[i], ARGV[i + 1])

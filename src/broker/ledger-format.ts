@@ -43,6 +43,7 @@ export function ledgerKeys({ keys }: Broker, { job, schedule }: LedgerOf) {
     turns: `${slot}:overlap:${schedule}`,
     backfills: `${slot}:backfills:${schedule}`,
     backfilled: `${slot}:backfilled:${schedule}`,
+    outcomes: `${slot}:outcomes`,
     run: (id: string) => `${slot}:${job}:${id}`,
   };
 }

@@ -60,8 +60,11 @@ export async function settleLeft(
   const range = joins ? { ...before, to: time, count: before.count + 1 } : alone;
   await leaveScript(
     broker.client,
-    [keys.cursor, keys.ticks, keys.claims],
-    [run, time, ledgerCap, joins ? last : '', range.time, packEntry(of.schedule, range), packEntry(of.schedule, alone)],
+    [keys.cursor, keys.ticks, keys.claims, keys.outcomes],
+    [
+      ...[run, time, ledgerCap, joins ? last : '', range.time],
+      ...[packEntry(of.schedule, range), packEntry(of.schedule, alone), outcome],
+    ],
   );
 }
 
@@ -152,8 +155,8 @@ async function write(broker: Broker, of: LedgerOf, entry: TickRun, claim: string
   const keys = ledgerKeys(broker, of);
   await writeScript(
     broker.client,
-    [keys.cursor, keys.ticks, keys.claims],
-    [entry.run, entry.time, packEntry(of.schedule, entry), claim, ledgerCap],
+    [keys.cursor, keys.ticks, keys.claims, keys.outcomes],
+    [entry.run, entry.time, packEntry(of.schedule, entry), claim, ledgerCap, entry.outcome],
   );
 }
 
@@ -164,9 +167,11 @@ for i = 1, 5 do redis.call('PERSIST', KEYS[i]) end
 redis.call('HSETNX', KEYS[1], 'from', ARGV[1])
 if redis.call('HSETNX', KEYS[1], 'at', ARGV[1]) == 1 then redis.call('HSET', KEYS[1], 'next', ARGV[2]) end`);
 
+// A claim is closed once, and with it its outcome counted.
 const writeScript = createScript(`${trimLua}
-local cursor, ticks, claims = KEYS[1], KEYS[2], KEYS[3]
-if ARGV[4] == '' then redis.call('HDEL', claims, ARGV[1]) else redis.call('HSET', claims, ARGV[1], ARGV[4]) end
+local cursor, ticks, claims, outcomes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+if ARGV[4] ~= '' then redis.call('HSET', claims, ARGV[1], ARGV[4])
+elseif redis.call('HDEL', claims, ARGV[1]) == 1 then redis.call('HINCRBY', outcomes, ARGV[6], 1) end
 local from = redis.call('HGET', cursor, 'from')
 if not from or tonumber(ARGV[2]) < tonumber(from) then return end
 redis.call('ZREMRANGEBYSCORE', ticks, ARGV[2], ARGV[2])
@@ -181,8 +186,8 @@ if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then redis.call('HSET', KEYS[1],
 
 // Where the range before has changed since it was read, the tick keeps an entry of its own.
 const leaveScript = createScript(`${trimLua}
-local cursor, ticks, claims = KEYS[1], KEYS[2], KEYS[3]
-redis.call('HDEL', claims, ARGV[1])
+local cursor, ticks, claims, outcomes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+if redis.call('HDEL', claims, ARGV[1]) == 1 then redis.call('HINCRBY', outcomes, ARGV[8], 1) end
 local from = redis.call('HGET', cursor, 'from')
 if not from or tonumber(ARGV[2]) < tonumber(from) then return end
 redis.call('ZREMRANGEBYSCORE', ticks, ARGV[2], ARGV[2])

@@ -20,6 +20,7 @@ import { docsRoutes } from './routes/docs.js';
 import { healthRoutes } from './routes/health.js';
 import { jobPauseRoutes } from './routes/job-pause.js';
 import { jobRoutes } from './routes/jobs.js';
+import { metricsRoutes, type ReadMetrics } from './routes/metrics.js';
 import { planRoutes } from './routes/plan.js';
 import { redriveRoutes } from './routes/redrive.js';
 import { runEventRoutes } from './routes/run-events.js';
@@ -43,11 +44,13 @@ export interface AppInput {
   readonly watch: RunWatch;
   readonly emit: Emit;
   readonly now: () => number;
+  /** What `/metrics` answers. */
+  readonly metrics: ReadMetrics;
 }
 
 /** Everything that is served: the API, Bull Board, and what probes ask. */
 export function createApp(input: AppInput): Express {
-  const { broker, registry, deployment, keys, sessionSecret, settings, emit, now, watch } = input;
+  const { broker, registry, deployment, keys, sessionSecret, settings, emit, now, watch, metrics } = input;
   const sessions = createSessions(keys, now, sessionSecret);
   const noteSignIn = auditSignIn({ broker, emit });
   const signIns = createSignIns(broker, now, (request, how) => noteSignIn(request, `sign-in refused (${how})`, null));
@@ -78,6 +81,7 @@ export function createApp(input: AppInput): Express {
   app.use(helmet(pageHeaders));
   app.use(healthRoutes(broker));
   app.use(known, signInRoutes({ keys, sessions, signIns, note: noteSignIn }), requireKey, docsRoutes(registry));
+  app.use(metricsRoutes(metrics));
   app.use('/board/api', auditChanges({ broker, registry, emit }, 'board'));
   app.use(boardRoutes(broker, registry));
   app.get('/', (_request, response) => response.redirect(303, '/board'));

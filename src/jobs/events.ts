@@ -10,6 +10,8 @@ export interface RunFacts {
   readonly schedule?: string;
   /** The nominal time of the tick, in ms since the epoch. */
   readonly tick?: number;
+  /** From when its tick was due to when a worker took it first. Nothing for a backfilled one. */
+  readonly latenessMs?: number;
 }
 
 /**

@@ -107,7 +107,8 @@ function exists(id: number): boolean {
   }
 }
 
-async function partOf({ role, trouble }: Watched) {
+/** How one part is, within two seconds. */
+export async function partOf({ role, trouble }: Watched) {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<string>((resolve) => {
     timer = setTimeout(resolve, thinkMs, `no answer within ${thinkMs} ms`);

@@ -2,7 +2,8 @@ import { stdout } from 'node:process';
 import pino, { type DestinationStream, type Level, type Logger } from 'pino';
 import pretty from 'pino-pretty';
 import type { RondoEvent, RunFacts } from '../jobs/events.js';
-import { isoTime } from '../jobs/words.js';
+import { briefly, isoTime } from '../jobs/words.js';
+import { type After, afterMs, createDigest, type Summary } from './digest.js';
 
 /**
  * JSON, one line a fact; readable lines where a person looks at a terminal.
@@ -33,23 +34,18 @@ function withoutCommands(value: unknown, depth = 0): unknown {
 }
 
 /**
- * Writes each event as a line named after it. Of runs that succeed, and of requests that are answered well, a hundred
- * a second are told one by one; beyond that a line says how many more there were, so that `info` can be left on under
- * load.
+ * Writes each event as a line named after it. Of runs that went well, and of requests that were answered well, a hundred
+ * a second are told one by one; the others are told at debug, and a line for each job says every five seconds how many
+ * there were and how long they took, so that `info` can be left on under load.
  */
-export function logEvents(logger: Logger): (event: RondoEvent) => void {
-  const successes = createRate(100, (more) =>
-    logger.info({ event: 'runs.summary', succeeded: more }, `${more} more runs succeeded within a second`),
-  );
-  const answers = createRate(100, (more) =>
-    logger.info({ event: 'http.summary', answered: more }, `${more} more requests were answered within a second`),
-  );
-  const isOneOfMany = (event: RondoEvent): boolean => {
-    if (event.type === 'run.succeeded') return !successes.admit();
-    return event.type === 'http.answered' && event.status < 400 && !answers.admit();
-  };
+export function logEvents(logger: Logger, after: After = afterMs): (event: RondoEvent) => void {
+  const digest = createDigest(after, (summary) => {
+    const { type, ...facts } = summary;
+    logger.info({ event: type, ...facts }, sentenceOfSummary(summary));
+  });
   return (event) => {
-    const level = isOneOfMany(event) ? 'debug' : levelOf(event);
+    const usual = levelOf(event);
+    const level = usual === 'info' && !digest.tells(event) ? 'debug' : usual;
     if (!logger.isLevelEnabled(level)) return;
     if (event.type === 'run.logged') {
       const { type, level: _level, facts, message, ...run } = event;
@@ -59,29 +55,6 @@ export function logEvents(logger: Logger): (event: RondoEvent) => void {
       logger[level]({ event: type, ...facts }, sentenceOf(event));
     }
   };
-}
-
-/** Admits so many in a second, and tells at its end how many more came. */
-function createRate(perSecond: number, tellMore: (more: number) => void) {
-  let count = 0;
-  let running = false;
-  return {
-    admit(): boolean {
-      count++;
-      if (!running) {
-        running = true;
-        setTimeout(endSecond, 1_000).unref();
-      }
-      return count <= perSecond;
-    },
-  };
-
-  function endSecond(): void {
-    running = false;
-    const more = count - perSecond;
-    count = 0;
-    if (more > 0) tellMore(more);
-  }
 }
 
 function levelOf(event: RondoEvent): Level {
@@ -97,7 +70,7 @@ function levelOf(event: RondoEvent): Level {
       if (event.outcome === 'paused' || event.outcome === 'excluded') return 'debug';
       return event.outcome === 'coalesced' ? 'info' : 'warn';
     case 'http.answered':
-      return /^\/(livez|readyz|board)/.test(event.path) && event.status < 500 ? 'debug' : 'info';
+      return /^\/(livez|readyz|metrics|board)/.test(event.path) && event.status < 500 ? 'debug' : 'info';
     case 'run.failed':
       return event.retryInMs === null ? 'error' : 'warn';
     case 'run.cancelled':
@@ -133,9 +106,9 @@ function levelOf(event: RondoEvent): Level {
 function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string {
   switch (event.type) {
     case 'run.started':
-      return `${nameOf(event)} started`;
+      return `${nameOf(event)} started${lateBy(event)}`;
     case 'run.succeeded':
-      return `${nameOf(event)} succeeded in ${event.durationMs} ms`;
+      return `${nameOf(event)} succeeded in ${event.durationMs} ms${lateBy(event)}`;
     case 'run.skipped':
       return `${nameOf(event)} was skipped: ${event.reason}`;
     case 'run.failed': {
@@ -211,6 +184,20 @@ function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string 
   }
 }
 
+function sentenceOfSummary(summary: Summary): string {
+  const { p50Ms, p95Ms, withinMs } = summary;
+  const took = p50Ms === null ? '' : ` (half of them in ${p50Ms} ms, 95 % in ${p95Ms} ms)`;
+  const within = `within ${withinMs / 1_000} s`;
+  if (summary.type === 'http.summary') return `${summary.answered} requests were answered ${within}${took}`;
+  const skipped = summary.skipped > 0 ? `, ${summary.skipped} were skipped` : '';
+  return `${summary.job}: ${summary.succeeded} runs succeeded ${within}${took}${skipped}`;
+}
+
+/** Worth a word from a second on. */
+function lateBy({ latenessMs = 0 }: RunFacts): string {
+  return latenessMs < 1_000 ? '' : `, begun ${briefly(latenessMs)} late`;
+}
+
 function waitingOf({ waiting, delayed }: { waiting: number; delayed: number }): string {
   const total = waiting + delayed;
   return total === 1 ? '1 of its runs waits' : `${total} of its runs wait`;
@@ -231,28 +218,25 @@ function readable(): DestinationStream {
   return pretty({
     colorize: true,
     translateTime: 'SYS:HH:MM:ss.l',
-    ignore: told.join(','),
+    ignore: [...saidOfRuns, ...saidOfEvents].join(','),
     singleLine: true,
     sync: true,
-    messageFormat: (line, key) => (line.event === 'run.logged' ? `${line.job}: ${line[key]}` : String(line[key])),
+    messageFormat: (line, key) =>
+      line.event === 'run.logged' ? `${line.job}: ${line[key]}${hiddenFacts(line)}` : String(line[key]),
   });
 }
 
-const told = [
-  ...[
-    'event',
-    'job',
-    'run',
-    'attempt',
-    'by',
-    'maxAttempts',
-    'schedule',
-    'tick',
-    'durationMs',
-    'reason',
-    'code',
-    'retryInMs',
-  ],
+/** A handler may call its facts as we do those that the sentences say. */
+function hiddenFacts(line: Record<string, unknown>): string {
+  const hidden = saidOfEvents.filter((name) => line[name] !== undefined);
+  return hidden.map((name) => ` ${name}=${JSON.stringify(line[name])}`).join('');
+}
+
+/** What is said of a run, and is in every line of a handler's own. */
+const saidOfRuns = ['event', 'job', 'run', 'attempt', 'maxAttempts', 'schedule', 'tick', 'latenessMs'];
+const saidOfEvents = [
+  ...['by', 'durationMs', 'reason', 'code', 'retryInMs'],
+  ...['succeeded', 'skipped', 'answered', 'untold', 'p50Ms', 'p95Ms', 'withinMs'],
   ...['added', 'changed', 'removed', 'healed', 'unchanged', 'app', 'release', 'newer', 'address', 'awayMs', 'times'],
   ...['next', 'method', 'path', 'status', 'key'],
 ];

@@ -1,5 +1,6 @@
 import { type Pause, pauseHolds } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
+import { unpackEntry } from '../broker/tick-entry.js';
 import { nextTick, offsetOf, type Timing, ticksAfter } from '../jobs/schedule.js';
 import { isoTime } from '../jobs/words.js';
 import { type Chain, faultOf, type Stored, timingOf } from './plan.js';
@@ -25,7 +26,18 @@ export interface Found {
 const lateMs = 5_000;
 
 /** What is the matter with a schedule, if anything is. */
-export function judge(
+export function healthOf(
+  broker: Broker,
+  stored: Stored,
+  chain: Chain | undefined,
+  end: LedgerEnd | undefined,
+  now: number,
+): Found {
+  if (end?.last && !unpackEntry(stored.id, end.last)) return unreadable('its last entry');
+  return judge(broker, stored, chain, end, now);
+}
+
+function judge(
   broker: Broker,
   stored: Stored,
   chain: Chain | undefined,
@@ -47,7 +59,7 @@ export function judge(
   return { health: 'sound' };
 }
 
-export const unreadable = (what: string): Found => ({ health: 'ledger unreadable', why: `${what} makes no sense` });
+const unreadable = (what: string): Found => ({ health: 'ledger unreadable', why: `${what} makes no sense` });
 
 function isPausedAt(chain: Chain | undefined, now: number): boolean {
   const pause: Pause | null = chain?.cursor?.pause ?? null;

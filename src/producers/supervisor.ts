@@ -137,6 +137,8 @@ export function createSupervisor(input: SupervisorInput) {
 
   return {
     name: 'producer',
+    /** Whether this process keeps the schedules in line at this moment. */
+    leads: () => state === 'leading' && lease.held(),
     async start() {
       await takeTurn();
       scheduleTurn();

@@ -10,7 +10,7 @@ import { inWords, isoOr, isoTime } from '../jobs/words.js';
 import { readChains } from './chains.js';
 import { chunks } from './chunks.js';
 import { type Chain, type PauseNote, type Stored, timingOf } from './plan.js';
-import { type Health, judge, type LedgerEnd, nextDue, ticksDueAfter, unreadable } from './schedule-health.js';
+import { type Health, healthOf, type LedgerEnd, nextDue, ticksDueAfter } from './schedule-health.js';
 import { byJob } from './schedules.js';
 import { shownPayload } from './shown.js';
 import { readStore, readStored, unknownSchedule } from './store.js';
@@ -109,6 +109,23 @@ export async function viewSchedules(
   return { schedules, unreadable };
 }
 
+/** How they are, of each job: the same word for each as its view has, for a fifth of the work. */
+export async function countHealth(
+  broker: Broker,
+  stored: readonly Stored[],
+  now: number,
+): Promise<Map<string, Map<Health, number>>> {
+  const [chains, ends] = await Promise.all([readChains(broker, byJob(stored)), readLedgerEnds(broker, stored)]);
+  const counts = new Map<string, Map<Health, number>>();
+  for (const schedule of stored) {
+    const { job } = schedule.specification;
+    const health = healthOf(broker, schedule, chains.get(schedule.id), ends.get(schedule.id), now).health;
+    const ofJob = counts.get(job) ?? new Map<Health, number>();
+    counts.set(job, ofJob.set(health, (ofJob.get(health) ?? 0) + 1));
+  }
+  return counts;
+}
+
 /** @throws RondoError `schedule-unknown` */
 export async function showSchedule(broker: Broker, id: string, now: number, ticks = 40): Promise<ScheduleDetails> {
   const stored = await readStored(broker, id);
@@ -166,7 +183,7 @@ function viewOf(
   const { id, specification, owner, release, pause, put } = stored;
   const { job, description, timing, policy, payload, options } = specification;
   const entry = end?.last ? unpackEntry(id, end.last) : null;
-  const found = end?.last && !entry ? unreadable('its last entry') : judge(broker, stored, chain, end, now);
+  const found = healthOf(broker, stored, chain, end, now);
   return {
     id,
     job,

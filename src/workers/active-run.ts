@@ -1,6 +1,7 @@
 import type { Job } from 'bullmq';
+import { backfillOf } from '../broker/lane.js';
 import { versionOf } from '../broker/queues.js';
-import { tickOf } from '../broker/repeat.js';
+import { caughtUpId, tickOf } from '../broker/repeat.js';
 import type { JobContext, JobLogger, LogLine } from '../jobs/context.js';
 import type { JobDefinition } from '../jobs/define-job.js';
 import type { Emit, LogLevel, RunFacts } from '../jobs/events.js';
@@ -62,7 +63,15 @@ export class ActiveRun {
   /** Makes the run the one of a tick: not always the one that it is named after. */
   claimed(tick: ClaimedTick): void {
     this.tick = tick;
-    this.facts = { ...this.facts, tick: tick.time };
+    const latenessMs = this.#latenessOf(tick);
+    this.facts = { ...this.facts, tick: tick.time, ...(latenessMs !== null && { latenessMs }) };
+  }
+
+  /** One that was caught up was claimed when its run was added, and has waited since. */
+  #latenessOf({ schedule, time, due, claimedAt }: ClaimedTick): number | null {
+    if (backfillOf(this.job)) return null;
+    const waited = this.facts.attempt === 1 && this.facts.run === caughtUpId(schedule, time);
+    return Math.max(0, (waited ? this.startedAtMs : claimedAt) - due);
   }
 
   /** Closes the attempt. A handler that blocks the event loop also blocks the timer that would have stopped it. */

@@ -31,6 +31,8 @@ export interface WorkerInput {
 
 /** So many that BullMQ never comes first: how often a run may be lost with its process is decided when it starts. */
 const maxStalls = 1_000_000;
+/** BullMQ counts what ends as it ends it; beside the totals it keeps so many minutes, which Bull Board draws. */
+const minutesCounted = 1_440;
 const carried = Symbol('run');
 
 /** BullMQ hands the same object to the processor, to its events and to the strategy of delays. */
@@ -74,6 +76,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     stalledInterval: stalledCheckMs,
     maxStalledCount: maxStalls,
     runRetryDelay: 1_000,
+    metrics: { maxDataPoints: minutesCounted },
     settings: { repeatStrategy: broker.repeatStrategy, backoffStrategy },
   });
   worker.on('completed', reportEnd);

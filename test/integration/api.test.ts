@@ -450,6 +450,7 @@ describe('keys', () => {
     ['GET', '/favicon.ico'],
     ['GET', '/livez/more'],
     ['POST', '/livez'],
+    ['GET', '/metrics'],
     ['GET', '//livez/../v1/jobs'],
     ['GET', '/board'],
     ['GET', '/board/'],

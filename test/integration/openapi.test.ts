@@ -74,6 +74,7 @@ describe('GET /openapi.json', () => {
       settings: { rateLimit: { max: 1, perMs: 60_000 }, trustProxy: false, corsOrigins: ['https://app.example.com'] },
       now: Date.now,
       watch: createRunWatch(broker),
+      metrics: async () => ({ contentType: 'text/plain', text: '' }),
     });
     const pages = /^\w+ (\/|\/login|\/logout|\/docs\/.*|\/\^.*|\/board.*)$/;
 
@@ -246,7 +247,7 @@ async function* goodCalls(api: Api): AsyncGenerator<GoodCall> {
   const enqueue = async (json: unknown, job = 'anything') =>
     (await api.call('POST', `/v1/jobs/${job}/runs`, { json })).body.id as string;
   const runs = '/v1/jobs/anything/runs';
-  for (const id of ['listJobs', 'listGoneJobs', 'isAlive', 'isReady', 'getOpenApi']) yield { id };
+  for (const id of ['listJobs', 'listGoneJobs', 'isAlive', 'isReady', 'getOpenApi', 'getMetrics']) yield { id };
   yield { id: 'getJob', path: '/v1/jobs/tree' };
 
   yield { id: 'enqueueRun', path: runs, json: { payload: [1], delay: '1h', priority: 3, attempts: 2 } };

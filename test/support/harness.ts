@@ -7,6 +7,8 @@ import { createApiServer } from '../../src/http/server.js';
 import type { JobDefinition } from '../../src/jobs/define-job.js';
 import type { Emit, RondoEvent } from '../../src/jobs/events.js';
 import { createRegistry } from '../../src/jobs/registry.js';
+import { createMetrics } from '../../src/observability/metrics.js';
+import { createFigures } from '../../src/producers/figures.js';
 import { createSupervisor } from '../../src/producers/supervisor.js';
 import { createPool } from '../../src/workers/pool.js';
 import { type Api, callsTo, keyPerScope } from './http.js';
@@ -157,13 +159,27 @@ export async function fixture(jobs: readonly JobDefinition[], options: { url?: s
       const own = await open('fail-fast', declared);
       const settings = { rateLimit: null, trustProxy: false, corsOrigins: [], ...given } as const;
       const deployment = { app: 'test', release };
-      const input = { ...own, deployment, keys: liveKeys, settings, emit: events.emit, now };
+      const metrics = metricsOf(own.broker, declared);
+      const input = { ...own, deployment, keys: liveKeys, settings, emit: events.emit, now, metrics: metrics.read };
       const server = createApiServer({ ...input, host: '127.0.0.1', port });
       await server.start();
       onTestFinished(() => server.stop(Date.now()));
       return callsTo(server.address(), () => server.stop(Date.now()));
     },
   };
+}
+
+/** Those of an api, of which each answer is read anew. */
+function metricsOf(broker: Broker, jobs: readonly JobDefinition[]) {
+  const metrics = createMetrics({ app: 'test', release: '1', process: false });
+  let elapsed = 0;
+  const tick = () => {
+    elapsed += 3_600_000;
+    return elapsed;
+  };
+  const names = jobs.map(({ name }) => name);
+  metrics.addStore(createFigures({ broker, app: 'test', jobs: names, now: Date.now, elapsed: tick }));
+  return metrics;
 }
 
 async function removeKeys({ client }: Broker, prefix: string): Promise<void> {

@@ -30,7 +30,7 @@ describe('the settings', () => {
       shutdownGrace: 25_000,
       http: {
         ...{ host: '127.0.0.1', port: 3_000, keys: [], keysFile: null },
-        ...{ rateLimit: null, trustProxy: false, corsOrigins: [] },
+        ...{ rateLimit: null, trustProxy: false, corsOrigins: [], metricsPort: null },
       },
       catalog: { httpRequest: { allow: [] } },
       switches: { disabled: [], concurrency: new Map() },
@@ -297,6 +297,21 @@ describe('the API', () => {
     expect(loadConfig(env, { api: true }).http).toMatchObject({ host: '0.0.0.0', port: 80 });
     expect(loadConfig({ PORT: '0' }).http.port).toBe(0);
     expect(loadConfig({ PORT: '65535' }).http.port).toBe(65_535);
+  });
+
+  test("has a port for metrics and probes where RONDO_METRICS_PORT says so, which is not the API's", () => {
+    expect(loadConfig({}).http.metricsPort).toBeNull();
+    expect(loadConfig({ RONDO_METRICS_PORT: '0' }).http.metricsPort).toBe(0);
+    expect(loadConfig({ RONDO_METRICS_PORT: '9464' }).http.metricsPort).toBe(9_464);
+    expect(refused({ RONDO_METRICS_PORT: 'on' }).problems).toEqual([
+      { where: 'RONDO_METRICS_PORT', expected: 'a port from 0 to 65535', got: '"on"' },
+    ]);
+    const same = { PORT: '9464', RONDO_METRICS_PORT: '9464' };
+    expect(refused(same, { api: true }).problems).toEqual([
+      { where: 'RONDO_METRICS_PORT', expected: 'another port than PORT', got: '"9464"' },
+    ]);
+    expect(loadConfig(same).http.metricsPort).toBe(9_464); // a worker listens on no other
+    expect(loadConfig({ PORT: '0', RONDO_METRICS_PORT: '0' }, { api: true }).http).toMatchObject({ port: 0 });
   });
 
   test.each(['65536', '99999', '-1', '1.5', '80a', '0x50', ' 80', '808080'])('refuses PORT=%s', (PORT) => {

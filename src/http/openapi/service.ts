@@ -31,6 +31,19 @@ export const serviceOperations: readonly Operation[] = [
     errors: [],
   },
   {
+    id: 'getMetrics',
+    method: 'get',
+    path: '/metrics',
+    tag: 'Service',
+    summary: 'What Prometheus reads',
+    description: 'For a key that is for all jobs.',
+    scope: 'read',
+    answers: {
+      200: { description: 'The text format of Prometheus', type: 'text/plain; version=0.0.4', schema: z.string() },
+    },
+    errors: [],
+  },
+  {
     id: 'getOpenApi',
     method: 'get',
     path: '/openapi.json',
