@@ -1,6 +1,6 @@
 // Transpiles src to dist, file by file. `npm run build` has the type checker write the declarations
 // afterwards; programs run without them.
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -20,8 +20,13 @@ await build({
   sourcemap: true,
 });
 
+// What browsers load is served as it is written.
+const assets = join('http', 'assets');
+cpSync(join(src, assets), join(dist, assets), { recursive: true });
+
 // Not the whole folder beforehand: a program may be running from it.
 for (const file of filesIn(dist)) {
+  if (file.startsWith(assets)) continue;
   const source = file.replace(/(\.d\.ts|\.js(\.map)?)$/, '.ts');
   if (source !== file && !existsSync(join(src, source))) rmSync(join(dist, file));
 }

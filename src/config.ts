@@ -37,7 +37,13 @@ export interface Config {
     readonly metricsPort: number | null;
   };
   /** Of the jobs that come with Rondo. */
-  readonly catalog: { readonly httpRequest: { readonly allow: readonly string[] } };
+  readonly catalog: {
+    readonly httpRequest: { readonly allow: readonly string[] };
+    /** Where alerts are sent. */
+    readonly alert: AlertChannels;
+  };
+  /** The dead man's switch of the producer in the lead; null where there is none. */
+  readonly healthcheckUrl: string | null;
   /** What the environment says of jobs, over what their code does. */
   readonly switches: {
     readonly disabled: readonly string[];
@@ -46,6 +52,12 @@ export interface Config {
   };
   /** What is allowed and yet worth a word, in sentences. */
   readonly warnings: readonly string[];
+}
+
+/** Where alerts are sent; nowhere, and nothing is looked at, where both are null. */
+export interface AlertChannels {
+  readonly webhook: { readonly url: string; readonly format: 'json' | 'slack' } | null;
+  readonly email: { readonly smtpUrl: string; readonly from: string; readonly to: readonly string[] } | null;
 }
 
 export const scopes = ['read', 'enqueue', 'operate', 'admin'] as const;
@@ -110,13 +122,8 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
     problems.push({ where: 'REDIS_URL', expected: 'the address of a Redis, with NODE_ENV=production', got: 'nothing' });
   }
   if (api && ofFile.length === 0 && fromFile.length === 0) problems.push(...missingKeys(given));
-  if (api && read.data && read.data.PORT > 0 && read.data.PORT === read.data.RONDO_METRICS_PORT) {
-    problems.push({
-      where: 'RONDO_METRICS_PORT',
-      expected: 'another port than PORT',
-      got: show(given.RONDO_METRICS_PORT),
-    });
-  }
+  if (api && read.data) problems.push(...samePort(read.data, given));
+  problems.push(...missingForMail(given));
   if (!read.data || problems.length > 0) throw new RondoError('config-invalid', '', { problems });
   const { data } = read;
   const jobsModule = data.RONDO_JOBS ? resolve(data.RONDO_JOBS) : null;
@@ -130,7 +137,8 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
     logLevel: data.LOG_LEVEL,
     shutdownGrace: data.SHUTDOWN_GRACE,
     http: httpOf(data, fromFile),
-    catalog: { httpRequest: { allow: data.HTTP_REQUEST_ALLOW } },
+    catalog: { httpRequest: { allow: data.HTTP_REQUEST_ALLOW }, alert: alertChannelsOf(data) },
+    healthcheckUrl: data.RONDO_HEALTHCHECK_URL ?? null,
     switches: { disabled: data.RONDO_DISABLED_JOBS, concurrency: data.RONDO_CONCURRENCY },
     warnings: [
       ...unknown.map((key) => `${key} is no setting of this release and is ignored`),
@@ -139,6 +147,32 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
         : ['no package.json above RONDO_JOBS names the app: set RONDO_APP where several share a Redis']),
     ],
   };
+}
+
+/**
+ * What the environment says, right or wrong, for whoever explains it.
+ *
+ * @returns `config` without the settings that are wrong, null where it cannot do without them; `ofApi` what only a
+ * process that serves the API would refuse to start with
+ */
+export function examineConfig(env: Record<string, string | undefined> = process.env): {
+  readonly config: Config | null;
+  readonly problems: readonly Problem[];
+  readonly ofApi: readonly Problem[];
+} {
+  const attempt = (given: typeof env, api: boolean): { config: Config | null; problems: readonly Problem[] } => {
+    try {
+      return { config: loadConfig(given, { api }), problems: [] };
+    } catch (error) {
+      if (error instanceof RondoError) return { config: null, problems: error.problems };
+      throw error;
+    }
+  };
+  const { config, problems } = attempt(env, false);
+  const ofApi = attempt(env, true).problems.slice(problems.length);
+  const wrong = new Set(problems.map(({ where }) => /^\w+/.exec(where)?.[0]));
+  const rest = Object.fromEntries(Object.entries(env).filter(([key]) => !wrong.has(key)));
+  return { config: config ?? attempt(rest, false).config, problems, ofApi };
 }
 
 function httpOf(data: z.output<typeof settings>, fromFile: readonly ApiKey[]): Config['http'] {
@@ -255,6 +289,17 @@ const settings = z.object({
     .default('')
     .transform(commaSeparated)
     .pipe(z.array(z.string().refine(isOrigin, { error: 'an origin such as https://app.example.com, without a path' }))),
+  RONDO_ALERT_WEBHOOK: z.string().refine(isHttpUrl, { error: 'an http or https URL' }).optional(),
+  RONDO_ALERT_WEBHOOK_FORMAT: z.enum(['json', 'slack']).optional(),
+  RONDO_ALERT_EMAIL: z
+    .string()
+    .default('')
+    .transform(commaSeparated)
+    .pipe(z.array(z.string().refine(isMailAddress, { error: 'an e-mail address such as ops@example.com' }))),
+  // These two may be there for the jobs of a user alone: what they hold is looked at where mail is to be sent.
+  SMTP_URL: z.string().optional(),
+  MAIL_FROM: z.string().optional(),
+  RONDO_HEALTHCHECK_URL: z.string().refine(isHttpUrl, { error: 'an http or https URL' }).optional(),
   // Of commands that work through an API: loadApiAccess reads them. A list of keys is meant for its neighbour.
   RONDO_URL: z.string().optional(),
   RONDO_API_KEY: z
@@ -262,6 +307,57 @@ const settings = z.object({
     .regex(/^[^:]*$/, { error: 'the secret of one key, for commands (did you mean RONDO_API_KEYS?)' })
     .optional(),
 });
+
+function alertChannelsOf(data: z.output<typeof settings>): AlertChannels {
+  const { RONDO_ALERT_WEBHOOK: url, RONDO_ALERT_EMAIL: to, SMTP_URL: smtpUrl, MAIL_FROM: from } = data;
+  const format = data.RONDO_ALERT_WEBHOOK_FORMAT ?? (url && isSlack(url) ? 'slack' : 'json');
+  return {
+    webhook: url === undefined ? null : { url, format },
+    email: to.length > 0 && smtpUrl && from ? { smtpUrl, from, to } : null,
+  };
+}
+
+/** Mattermost and others take Slack's format under addresses of their own: for those the format is set. */
+function isSlack(url: string): boolean {
+  return /(^|\.)slack\.com$/.test(new URL(url).hostname);
+}
+
+function isHttpUrl(text: string): boolean {
+  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
+}
+
+function isMailAddress(text: string): boolean {
+  return /^[^\s@<>,]+@[^\s@<>,]+$/.test(text);
+}
+
+function samePort(
+  { PORT, RONDO_METRICS_PORT }: z.output<typeof settings>,
+  given: Record<string, string | undefined>,
+): Problem[] {
+  if (PORT === 0 || PORT !== RONDO_METRICS_PORT) return [];
+  return [{ where: 'RONDO_METRICS_PORT', expected: 'another port than PORT', got: show(given.RONDO_METRICS_PORT) }];
+}
+
+/** Mail wants a server and a sender. */
+function missingForMail({
+  RONDO_ALERT_EMAIL: to,
+  SMTP_URL: server,
+  MAIL_FROM: from,
+}: Record<string, string | undefined>) {
+  if (!to) return [];
+  const problems: Problem[] = [];
+  const isServer = server !== undefined && URL.canParse(server) && /^smtps?:\/\/[^/]/.test(server);
+  if (!isServer) {
+    const expected = 'smtp://[user:password@]host[:587], or smtps://… for TLS from the start, with RONDO_ALERT_EMAIL';
+    problems.push({ where: 'SMTP_URL', expected, got: server ? '(not shown)' : 'nothing' });
+  }
+  const sender = /<([^<>]*)>\s*$/.exec(from ?? '')?.[1] ?? from ?? '';
+  if (!isMailAddress(sender) || /[\r\n]/.test(from ?? '')) {
+    const expected = 'the sender, such as rondo@example.com or Rondo <rondo@example.com>, with RONDO_ALERT_EMAIL';
+    problems.push({ where: 'MAIL_FROM', expected, got: from ? show(from) : 'nothing' });
+  }
+  return problems;
+}
 
 function commaSeparated(text: string): string[] {
   return text.split(',').flatMap((entry) => entry.trim() || []);
@@ -488,10 +584,14 @@ function withoutSecrets(given: Record<string, string | undefined>) {
   return {
     ...given,
     ...(given.REDIS_URL && { REDIS_URL: withoutPassword(given.REDIS_URL) }),
+    ...Object.fromEntries(secretAddresses.filter((key) => given[key]).map((key) => [key, '(not shown)'])),
     ...(given.RONDO_API_KEY && { RONDO_API_KEY: '(not shown)' }),
     ...(given.RONDO_API_KEYS && { RONDO_API_KEYS: given.RONDO_API_KEYS.split(',').map(() => '(not shown)') }),
   };
 }
+
+/** Who knows one of these may use it. */
+const secretAddresses = ['RONDO_ALERT_WEBHOOK', 'RONDO_HEALTHCHECK_URL', 'SMTP_URL'];
 
 /** What is no address at all might be a password, pasted: it is not shown either. */
 function withoutPassword(address: string): string {

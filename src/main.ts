@@ -4,6 +4,7 @@ import type { Profile, ReachableRedis } from './broker/connection.js';
 import { startEmbedded } from './broker/embedded.js';
 import { type Broker, openBroker } from './broker/queues.js';
 import { createPresence } from './broker/releases.js';
+import { createSelf } from './broker/self.js';
 import { type ApiKey, type Config, type RedisSettings, readKeysFile } from './config.js';
 import { formatDuration } from './duration.js';
 import { RondoError } from './errors.js';
@@ -18,6 +19,7 @@ import { createLogger, logEvents } from './observability/logger.js';
 import { createMetrics, type Metrics } from './observability/metrics.js';
 import { createProbes } from './observability/probes.js';
 import { tellRedisOnce } from './observability/redis-news.js';
+import { watchVitalSigns } from './observability/vital-signs.js';
 import { createFigures } from './producers/figures.js';
 import { createSupervisor } from './producers/supervisor.js';
 import { createPool } from './workers/pool.js';
@@ -54,11 +56,13 @@ export async function runService(config: Config, roles: readonly Role[], only?: 
       graceMs = 0; // nothing is left that would keep what still runs
       crash.report(error);
     });
-    const shared: Shared = { config, registry, redis, parts, logger, emit, metrics };
+    const { app, release } = config;
+    const self = createSelf({ roles, app, release, vitalSigns: watchVitalSigns(), now: Date.now });
+    const shared: Shared = { config, registry, redis, parts, logger, emit, metrics, self };
     const watched: Watched[] = [];
     if (roles.includes('worker')) watched.push(await startWorker(shared, only));
     if (roles.includes('producer')) watched.push(await startProducer(shared));
-    if (roles.includes('api')) watched.push(await startApi(shared));
+    if (roles.includes('api')) watched.push(await startApi(shared, [...watched]));
     if (isAsked) await parts.start(metrics.pings);
     await parts.start(createLiveness(watched, (message) => logger.warn(message)));
     for (const warning of config.warnings) logger.warn(warning);
@@ -70,6 +74,7 @@ export async function runService(config: Config, roles: readonly Role[], only?: 
     probed.parts = watched;
     await Promise.race([signal, crash.happened]);
     probed.parts = 'stopping';
+    self.stops();
     logger.info(`stopping: what runs may go on for ${formatDuration(graceMs)}`);
   } catch (error) {
     crash.report(error);
@@ -90,6 +95,8 @@ interface Shared {
   readonly logger: Logger;
   readonly emit: Emit;
   readonly metrics: Metrics;
+  /** What the process tells others of itself. */
+  readonly self: ReturnType<typeof createSelf>;
 }
 
 /** First to start and last to stop of what answers: how a process starts and stops is to be seen too. */
@@ -104,29 +111,36 @@ async function startProbes({ http }: Config, parts: Parts, metrics: Metrics, log
 }
 
 async function startWorker(shared: Shared, only?: readonly string[]): Promise<Watched> {
-  const { config, registry, parts, emit, metrics } = shared;
+  const { config, registry, parts, emit, metrics, self } = shared;
   const jobs = (only?.map(registry.get) ?? registry.jobs).filter(({ enabled }) => enabled);
+  const healthcheckAllow = config.catalog.httpRequest.allow;
   const broker = await open(shared, 'worker', 'patient');
   await parts.start(createPresence(broker, config));
-  await parts.start(createPool({ broker, jobs, emit, now: Date.now, random: Math.random }));
+  const pool = createPool({ broker, jobs, emit, now: Date.now, random: Math.random, healthcheckAllow });
+  self.worksOn(jobs, pool.running);
+  await parts.start(self.shownOn(broker));
+  await parts.start(pool);
   metrics.addWorker(jobs);
   return { role: 'worker', trouble: () => redisTrouble(broker.client) };
 }
 
 async function startProducer(shared: Shared): Promise<Watched> {
-  const { config, registry, parts, emit, metrics } = shared;
-  const { app, release } = config;
+  const { config, registry, parts, emit, metrics, self } = shared;
+  const { app, release, healthcheckUrl } = config;
+  const channels = (['webhook', 'email'] as const).filter((channel) => config.catalog.alert[channel] !== null);
   const broker = await open(shared, 'producer', 'fail-fast');
   await parts.start(createPresence(broker, config));
-  const supervisor = createSupervisor({ broker, registry, app, release, emit, now: Date.now });
+  await parts.start(self.shownOn(broker));
+  const deployment = { app, release, channels, healthcheckUrl, process: self.id };
+  const supervisor = createSupervisor({ broker, registry, ...deployment, emit, now: Date.now });
   await parts.start(supervisor);
   metrics.addProducer(registry.jobs, supervisor.leads);
   metrics.addStore(figuresOf(shared, broker));
   return { role: 'producer', trouble: () => redisTrouble(broker.client) };
 }
 
-async function startApi(shared: Shared): Promise<Watched> {
-  const { config, registry, parts, logger, emit, metrics } = shared;
+async function startApi(shared: Shared, beside: readonly Watched[]): Promise<Watched> {
+  const { config, registry, parts, logger, emit, metrics, self } = shared;
   const { host, port, keys: known, keysFile: file } = config.http;
   const oneTime = known.length === 0 ? oneTimeKey() : null;
   const given = oneTime ? [oneTime.key] : known;
@@ -134,10 +148,12 @@ async function startApi(shared: Shared): Promise<Watched> {
   if (keysFile) await parts.start(keysFile);
   const keys = keysFile ? keysFile.keys : () => given;
   const broker = await open(shared, 'api', 'fail-fast');
+  await parts.start(self.shownOn(broker));
   metrics.addStore(figuresOf(shared, broker));
   const { app, release } = config;
-  const served = { deployment: { app, release }, keys, settings: config.http, metrics: metrics.read, host, port };
-  const api = createApiServer({ broker, registry, emit, now: Date.now, ...served });
+  const others = beside.map(({ role: name, trouble }) => ({ name, trouble }));
+  const served = { deployment: { app, release }, keys, settings: config.http, metrics: metrics.read, parts: others };
+  const api = createApiServer({ broker, registry, emit, now: Date.now, ...served, host, port });
   await parts.start(api);
   logger.info(`the board is at ${api.address()}/board`);
   if (oneTime) logger.info(`sign in with this key, good until the process ends: ${oneTime.secret}`);

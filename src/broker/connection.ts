@@ -43,6 +43,11 @@ export async function disconnect(client: RedisClient): Promise<void> {
   client.disconnect();
 }
 
+/** The servers that take writes: of a cluster each that has a part of the keys. */
+export function mastersOf(client: RedisClient): Redis[] {
+  return client instanceof Cluster ? client.nodes('master') : [client];
+}
+
 /** Connections that we end ourselves: their going is no news. */
 const leaving = new WeakSet<RedisClient>();
 

@@ -11,6 +11,8 @@ import { createScript } from './scripts.js';
 /** What of Redis a process uses: one connection, the keys under one prefix, a queue per job. */
 export interface Broker {
   readonly client: RedisClient;
+  /** Where Redis is, without credentials. */
+  readonly address: string;
   readonly keys: Keys;
   readonly repeatStrategy: RepeatStrategy;
   /** The rule of a schedule whose times are computed by code, where this process knows it. */
@@ -30,6 +32,9 @@ export interface Keys {
   producerLease(app: string): string;
   /** Hash: app and release to when processes of it were first and last seen. */
   readonly releases: string;
+  /** Sorted set: ids of the processes that are alive, by when they last said so; each has a report that expires. */
+  readonly processes: string;
+  process(id: string): string;
   /** Hash: app and job to the last release that declared it. */
   readonly jobs: string;
   /** Hash: schedules with a backfill that somebody has to look after, each to its job. */
@@ -41,6 +46,8 @@ export interface Keys {
   readonly limits: string;
   /** Streams of what was changed, and of sign-ins that failed. */
   readonly audit: { readonly changes: string; readonly refusals: string };
+  /** Hashes: what is known of each alert, and what is to be sent of them. */
+  readonly alerts: { readonly states: string; readonly outbox: string };
   /** What the sessions of browsers are signed with, beside their key. */
   readonly sessionSecret: string;
 }
@@ -64,7 +71,8 @@ export interface BrokerInput {
  */
 export async function openBroker({ redis, profile, prefix, ruleOf, emit }: BrokerInput): Promise<Broker> {
   const client = await connect(redis, profile, emit);
-  const broker = createBroker(client, keysUnder(prefix), ruleOf, createRepeatStrategy(ruleOf, emit));
+  const parts = { client, address: redis.shown, keys: keysUnder(prefix), ruleOf };
+  const broker = createBroker({ ...parts, repeatStrategy: createRepeatStrategy(ruleOf, emit) });
   try {
     await claimStore(broker);
   } catch (error) {
@@ -74,18 +82,11 @@ export async function openBroker({ redis, profile, prefix, ruleOf, emit }: Broke
   return broker;
 }
 
-function createBroker(
-  client: RedisClient,
-  keys: Keys,
-  ruleOf: Broker['ruleOf'],
-  repeatStrategy: RepeatStrategy,
-): Broker {
+function createBroker(parts: Omit<Broker, 'queue' | 'close'>): Broker {
+  const { client, keys, repeatStrategy } = parts;
   const queues = new Map<string, Queue>();
   return {
-    client,
-    keys,
-    ruleOf,
-    repeatStrategy,
+    ...parts,
     queue(job) {
       const known = queues.get(job);
       if (known) return known;
@@ -122,6 +123,8 @@ export interface RunOptions extends JobsOptions {
   readonly expiresIn?: number;
   /** The same for a tick. */
   readonly lateAfter?: number;
+  /** A tick's dead man's switch. */
+  readonly healthcheck?: string;
   /** What becomes of it while another run of its schedule has not ended; `allow` where nothing is said. */
   readonly overlap?: Exclude<Overlap, 'allow'>;
 }
@@ -141,12 +144,17 @@ export function runOptions(job: JobDefinition): RunOptions {
 }
 
 /** What every run of a schedule gets: the job's options, the same object where the schedule adds none. */
-export function tickOptions(options: RunOptions, { overlap, lateAfter }: TickPolicies): RunOptions {
-  if (overlap === 'allow' && lateAfter === null) return options;
-  return { ...options, ...(overlap !== 'allow' && { overlap }), ...(lateAfter !== null && { lateAfter }) };
+export function tickOptions(options: RunOptions, { overlap, lateAfter, healthcheck }: TickPolicies): RunOptions {
+  if (overlap === 'allow' && lateAfter === null && healthcheck === null) return options;
+  return {
+    ...options,
+    ...(overlap !== 'allow' && { overlap }),
+    ...(lateAfter !== null && { lateAfter }),
+    ...(healthcheck !== null && { healthcheck }),
+  };
 }
 
-type TickPolicies = Pick<Schedule, 'overlap' | 'lateAfter'>;
+type TickPolicies = Pick<Schedule, 'overlap' | 'lateAfter' | 'healthcheck'>;
 
 /** The version of the payload that a run carries. */
 export function versionOf({ opts }: { readonly opts: JobsOptions }): number {
@@ -189,12 +197,15 @@ function keysUnder(prefix: string): Keys {
     schedules: `${whole}:schedules`,
     producerLease: (app) => `${whole}:lease:producer:${app}`,
     releases: `${whole}:releases`,
+    processes: `${whole}:processes`,
+    process: (id) => `${whole}:process:${id}`,
     jobs: `${whole}:jobs`,
     backfills: `${whole}:backfills`,
     idempotency: (digest) => `${whole}:idempotency:${digest}`,
     storeVersion: `${whole}:version`,
     limits: `${whole}:limits:`,
     audit: { changes: `${whole}:audit`, refusals: `${whole}:audit:refusals` },
+    alerts: { states: `${whole}:alerts`, outbox: `${whole}:alerts:outbox` },
     sessionSecret: `${whole}:session-secret`,
   };
 }

@@ -57,6 +57,8 @@ export function httpControl(access: ApiAccess): Control {
     pausedJobs: () => pausedOf(client),
     goneJobs: () => jobs.gone(),
 
+    workers: () => client.workers(),
+
     runs: (wanted) => runsOf(client, wanted),
     run: (job, id) => client.run(job, id),
     async cancelRun(job, id, by) {

@@ -23,6 +23,7 @@ import { definitionOf, knownJob, listGone } from '../producers/gone-jobs.js';
 import { listPaused, pauseJob, resumeJob } from '../producers/job-pause.js';
 import { pauseSchedule, removeSchedule, resumeSchedule, triggerSchedule } from '../producers/operations.js';
 import { previewStored } from '../producers/preview.js';
+import { listProcesses } from '../producers/processes.js';
 import { putSchedule, putSchedules } from '../producers/put.js';
 import { redrive, retryRun } from '../producers/redrive.js';
 import { walkRuns } from '../producers/run-pages.js';
@@ -74,6 +75,8 @@ export function redisControl(session: Operator & { readonly config: Deployment }
     resumeJob: async (job) => resumeJob(broker, nameOf(job)),
     pausedJobs: () => listPaused(broker, registry),
     goneJobs: () => listGone(broker, registry, config.app),
+
+    workers: () => listProcesses(broker),
 
     async runs({ job, state, schedule, code, limit }) {
       const query = { ...(state && { state }), schedule, code, limit };

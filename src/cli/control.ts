@@ -7,6 +7,7 @@ import type { Enqueued, EnqueueOptions } from '../producers/enqueue.js';
 import type { GoneJob } from '../producers/gone-jobs.js';
 import type { JobPause } from '../producers/job-pause.js';
 import type { PreviewInput, PreviewView } from '../producers/preview-view.js';
+import type { ProcessList } from '../producers/processes.js';
 import type { Put, PutOfMany } from '../producers/put.js';
 import type { Redriven, RedriveOptions } from '../producers/redrive.js';
 import type { RunState, RunView } from '../producers/run-view.js';
@@ -43,6 +44,8 @@ export interface Control {
   pausedJobs(): Promise<readonly (JobPause & { readonly job: string })[]>;
   /** Those that the code declares no longer, and that have runs. */
   goneJobs(): Promise<readonly GoneJob[]>;
+
+  workers(): Promise<ProcessList>;
 
   runs(wanted: RunsWanted): Promise<readonly RunView[]>;
   run(job: string, id: string): Promise<RunView & { readonly log: readonly string[] }>;

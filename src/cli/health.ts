@@ -1,23 +1,32 @@
 import type { Command } from 'commander';
 import type { Readiness } from '../client/ready.js';
 import { askProcesses, type Health } from '../observability/liveness.js';
-import { urlGiven } from './door.js';
+import { refuseApi, urlGiven } from './door.js';
 import { print, table } from './output.js';
+
+interface Flags {
+  json?: boolean;
+  detailed?: boolean;
+}
 
 export function addHealthCommand(health: Command): void {
   health
     .description(
       'whether the processes of this container, or of this user here, are well, or with --url an API; exit code 1 if not',
     )
+    .option('--detailed', 'the whole service in place of them, as Redis tells of it: who leads, works, and is next')
     .option('--json', 'print JSON')
-    .action(async (flags: { json?: boolean }) => {
+    .action(async (flags: Flags) => {
+      if (flags.detailed) refuseApi();
       const url = urlGiven();
-      const well = url === null ? await tellProcesses(flags) : await tellApi(url, flags);
+      const well = flags.detailed
+        ? await (await import('./overview.js')).tellOverview(flags)
+        : await (url === null ? tellHere(flags) : tellApi(url, flags));
       if (!well) process.exitCode = 1;
     });
 }
 
-async function tellProcesses(flags: { json?: boolean }): Promise<boolean> {
+async function tellHere(flags: Flags): Promise<boolean> {
   const processes = await askProcesses();
   const well = processes.length > 0 && processes.every(isWell);
   print({ status: statusOf(well), processes }, flags, () => listing(processes));

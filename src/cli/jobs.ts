@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { formatDuration } from '../duration.js';
 import { RondoError } from '../errors.js';
+import { alertsInWords } from '../jobs/alerts.js';
 import { inWords } from '../jobs/words.js';
 import { type Deduplicate, deduplicationKey, deduplicationKeyWords } from '../producers/deduplicate.js';
 import type { EnqueueOptions } from '../producers/enqueue.js';
@@ -161,6 +162,7 @@ function page(job: JobDetails): string {
     priority: job.priority,
     crashes: `set aside after ${job.maxCrashes}`,
     'at most': job.maxWaiting && `${job.maxWaiting.toLocaleString('en')} waiting`,
+    alerts: alertsInWords(job.alerts),
     version: job.version > 1 ? job.version : null,
     secret: job.secret.join(', '),
     keeps: `completed runs ${kept(retention.completed)}, failed ones ${kept(retention.failed)}`,

@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { loadConfig } from '../config.js';
 import type { Role } from '../main.js';
 import { codeOf } from './codes.js';
+import { addDoctorCommand } from './doctor.js';
 import { refuseApi, workThrough } from './door.js';
 import { addHealthCommand } from './health.js';
 import { commaSeparated } from './values.js';
@@ -75,20 +76,24 @@ async function createProgram(argv: readonly string[]): Promise<Command> {
     import('./schedules.js'),
     import('./operations.js'),
   ]);
-  const [{ addKeyCommands }, { addAuditCommand }, { addImportCommands }, { addNewCommands }] = await Promise.all([
-    import('./keys.js'),
-    import('./audit.js'),
-    import('./import.js'),
-    import('./new-job.js'),
-  ]);
+  const [{ addKeyCommands }, { addAuditCommand }, { addImportCommands }, { addNewCommands }, { addWorkerCommands }] =
+    await Promise.all([
+      import('./keys.js'),
+      import('./audit.js'),
+      import('./import.js'),
+      import('./new-job.js'),
+      import('./workers.js'),
+    ]);
   addJobCommands(program.command('jobs').description('what can run'));
   addRunCommands(program.command('runs').description('what runs, ran, or waits'));
   addScheduleCommands(program.command('schedules').description('when jobs run'));
+  addWorkerCommands(program.command('workers').description('which processes are alive, and what they execute'));
   addOperationsOnAll(program);
   addKeyCommands(program.command('keys').description('who may use the API'));
   addAuditCommand(program);
   addImportCommands(program);
   addNewCommands(program);
+  addDoctorCommand(program.command('doctor'));
   return program;
 }
 

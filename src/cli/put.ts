@@ -25,6 +25,7 @@ interface Flags {
   maxCatchUp?: string;
   overlap?: string;
   lateAfter?: string;
+  healthcheck?: string;
   dst?: string;
   exclude?: string[];
   except?: string[];
@@ -59,6 +60,7 @@ export function addPutCommand(schedules: Command): void {
     .option('--max-catch-up <number>', 'how many late ticks run-all runs')
     .option('--overlap <policy>', `what becomes of a tick while a run goes on: ${overlaps.join(', ')}`)
     .option('--late-after <duration>', 'do not start a run later than this after its tick was due')
+    .option('--healthcheck <url>', 'a dead man’s switch, pinged when its runs begin, succeed and fail')
     .option('--dst <policy>', 'a time that the clock jumps over: run-after or skip')
     .option('--exclude <names>', 'not when these calendars say so, comma-separated', commaSeparated)
     .option('--except <dates>', 'days that run all the same, comma-separated', commaSeparated)

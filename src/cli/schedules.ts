@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { alertsInWords } from '../jobs/alerts.js';
 import { briefly, policyInWords } from '../jobs/words.js';
 import type { ScheduleDetails, ScheduleView } from '../producers/views.js';
 import { addBackfillCommand } from './backfill.js';
@@ -85,6 +86,8 @@ function page(view: ScheduleDetails): string {
     misfire: policyInWords(view.policy),
     overlap: view.overlap === 'allow' ? null : view.overlap,
     'too late': view.lateAfterMs && `${briefly(view.lateAfterMs)} after it was due`,
+    alerts: view.alerts && alertsInWords(view.alerts),
+    healthcheck: view.healthcheck,
     health: view.why ? `${view.health}: ${view.why}` : view.health,
     paused: pause && `${pauseInWords(pause)}, since ${pause.since}`,
     note: pause?.note,

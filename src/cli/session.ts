@@ -23,7 +23,7 @@ export async function withJobs<Result>(work: (session: Session) => Promise<Resul
 export async function withControl<Result>(work: (control: Control) => Promise<Result>): Promise<Result> {
   const access = apiAccess();
   if (access) return work((await import('./control-http.js')).httpControl(access));
-  return connected(async (session) => work((await import('./control-redis.js')).redisControl(session)));
+  return withRedis(async (session) => work((await import('./control-redis.js')).redisControl(session)));
 }
 
 /** What is known of jobs: by the API, where one is named, else by this program. */
@@ -36,7 +36,9 @@ export async function withDefinitions<Result>(work: (definitions: Definitions) =
 }
 
 /** Connects, and leaves nothing open behind. What works on Redis is loaded in `work`: others do not pay for it. */
-async function connected<Result>(work: (session: Session & { broker: Broker }) => Promise<Result>): Promise<Result> {
+export async function withRedis<Result>(
+  work: (session: Session & { broker: Broker }) => Promise<Result>,
+): Promise<Result> {
   return withJobs(async (session) => {
     const { redis, prefix } = session.config;
     if (redis.kind === 'embedded') {

@@ -2,6 +2,7 @@ import type { detailsOf } from '../jobs/describe.js';
 import type { AuditView } from '../producers/audit.js';
 import type { GoneJob } from '../producers/gone-jobs.js';
 import type { JobPause } from '../producers/job-pause.js';
+import type { ProcessList } from '../producers/processes.js';
 import type { RunState } from '../producers/run-view.js';
 import { RondoTimeoutError } from './errors.js';
 import { createScheduleClient, iso, type Moment, type ScheduleClient } from './schedules.js';
@@ -69,6 +70,8 @@ export interface RondoClient<Jobs extends JobList = JobList> {
   cancel(job: JobName<Jobs>, id: string, options?: CallOptions): Promise<'removed' | 'told'>;
   /** Lets a run that failed begin anew. Sent once: it may fail again in between. */
   retry(job: JobName<Jobs>, id: string, options?: CallOptions): Promise<void>;
+  /** Every process that is alive, and what it executes. */
+  workers(options?: CallOptions): Promise<ProcessList>;
   readonly jobs: JobClient<Jobs>;
   readonly schedules: ScheduleClient<Jobs>;
   /** Who changed what, the newest first: for keys with `admin`. `next` is the `cursor` of the page that follows, or null. */
@@ -173,6 +176,8 @@ export function createClient<Jobs extends JobList = JobList>(settings: Transport
     async retry(job: string, id: string, options?: CallOptions): Promise<void> {
       await send({ method: 'POST', path: runAt(job, id, '/retry'), repeatable: false, ...options });
     },
+
+    workers: (options?: CallOptions) => send({ method: 'GET', path: '/workers', repeatable: true, ...options }),
 
     jobs: jobCalls(send),
     schedules: createScheduleClient<Jobs>(send),

@@ -13,6 +13,7 @@ import { cors } from './cors.js';
 import { identify, principalIn, requireKey } from './guard.js';
 import { problemHandler } from './problem.js';
 import { limitKeys } from './rate-limit.js';
+import { createReadiness, type Part } from './readiness.js';
 import { restrictToJobs } from './restrict.js';
 import { auditRoutes } from './routes/audit.js';
 import { backfillRoutes } from './routes/backfills.js';
@@ -27,8 +28,12 @@ import { runEventRoutes } from './routes/run-events.js';
 import { runRoutes } from './routes/runs.js';
 import { scheduleRoutes } from './routes/schedules.js';
 import { signInRoutes } from './routes/sign-in.js';
+import { workerRoutes } from './routes/workers.js';
 import { createSessions } from './session.js';
 import { createSignIns } from './sign-ins.js';
+import { assetRoutes } from './site/assets.js';
+import type { Live } from './site/live.js';
+import { siteRoutes } from './site/site.js';
 
 export interface AppInput {
   readonly broker: Broker;
@@ -42,15 +47,20 @@ export interface AppInput {
   readonly settings: Pick<Config['http'], 'rateLimit' | 'trustProxy' | 'corsOrigins'>;
   /** By which callers wait for runs. */
   readonly watch: RunWatch;
+  /** That keeps pages up to date. */
+  readonly live: Live;
   readonly emit: Emit;
   readonly now: () => number;
   /** What `/metrics` answers. */
   readonly metrics: ReadMetrics;
+  /** What else this process does, told beside the API by `/readyz`. */
+  readonly parts?: readonly Part[];
 }
 
 /** Everything that is served: the API, Bull Board, and what probes ask. */
 export function createApp(input: AppInput): Express {
-  const { broker, registry, deployment, keys, sessionSecret, settings, emit, now, watch, metrics } = input;
+  const { broker, registry, deployment, keys, sessionSecret, settings, emit, now, watch, live, metrics } = input;
+  const { parts = [] } = input;
   const sessions = createSessions(keys, now, sessionSecret);
   const noteSignIn = auditSignIn({ broker, emit });
   const signIns = createSignIns(broker, now, (request, how) => noteSignIn(request, `sign-in refused (${how})`, null));
@@ -65,8 +75,9 @@ export function createApp(input: AppInput): Express {
   const api = express.Router();
   if (settings.corsOrigins.length > 0) api.use(cors(settings.corsOrigins));
   api.use(answerHeaders, known, requireKey);
-  if (settings.rateLimit) api.use(limitKeys(broker, settings.rateLimit, emit));
-  api.use(restrictToJobs(broker, registry), auditChanges({ broker, registry, emit }, 'api'));
+  const limits = settings.rateLimit ? [limitKeys(broker, settings.rateLimit, emit)] : [];
+  const restrict = restrictToJobs(broker, registry);
+  api.use(...limits, restrict, auditChanges({ broker, registry, emit }, 'api'));
   api.use(runRoutes(broker, registry, now, watch));
   api.use(runEventRoutes(broker, registry, watch));
   api.use(jobRoutes(broker, registry, deployment));
@@ -74,13 +85,16 @@ export function createApp(input: AppInput): Express {
   api.use(redriveRoutes(broker, registry));
   api.use(scheduleRoutes({ broker, registry, emit, now }));
   api.use(backfillRoutes(broker, now));
+  api.use(workerRoutes(broker));
   api.use(planRoutes(broker, { registry, deployment, now }, emit));
   api.use(auditRoutes(broker));
   api.use(unknownRoute);
   app.use('/v1', api);
   app.use(helmet(pageHeaders));
-  app.use(healthRoutes(broker));
+  app.use(healthRoutes(createReadiness(broker, parts, now)), assetRoutes());
   app.use(known, signInRoutes({ keys, sessions, signIns, note: noteSignIn }), requireKey, docsRoutes(registry));
+  const guardChanges = [...limits, restrict, auditChanges({ broker, registry, emit }, 'page')];
+  app.use(siteRoutes({ broker, registry, emit, now, live, restrict, guardChanges }));
   app.use(metricsRoutes(metrics));
   app.use('/board/api', auditChanges({ broker, registry, emit }, 'board'));
   app.use(boardRoutes(broker, registry));

@@ -18,8 +18,8 @@ export interface AuditInput {
  * Keeps every request that changed something, whichever route it came to, before its answer goes out. A single
  * enqueue is left out: each run is a record of its own, and a command more would cost the fastest route a share.
  */
-export function auditChanges(input: AuditInput, via: 'api' | 'board'): RequestHandler {
-  const subjectOf = via === 'api' ? apiSubject : boardSubject;
+export function auditChanges(input: AuditInput, via: 'api' | 'board' | 'page'): RequestHandler {
+  const subjectOf = via === 'board' ? boardSubject : apiSubject;
   return async (request, response, next) => {
     if (isRead(request) || (via === 'api' && isEnqueue(request))) return next();
     const subject = subjectOf(request.path.split('/').slice(1).map(decodeURIComponent));

@@ -1,7 +1,8 @@
 import type { BoardHooks, ControllerHandlerReturnType, HookContext } from '@bull-board/api/typings/app';
 import type { JobsOptions } from 'bullmq';
-import type { Broker } from '../broker/queues.js';
+import type { Broker, RunOptions } from '../broker/queues.js';
 import type { JobDefinition } from '../jobs/define-job.js';
+import { shownUrl } from '../jobs/healthcheck.js';
 import { readPayload } from '../jobs/payload.js';
 import type { Registry } from '../jobs/registry.js';
 import { redactorOfRun, shownPayload } from '../producers/shown.js';
@@ -48,6 +49,7 @@ async function shownBody(broker: Broker, registry: Registry, { route, job, id, b
       template: it.template && {
         ...it.template,
         data: shownPayload(registry.find(it.queueName), storedOf(it.template)),
+        ...(it.template.opts && { opts: shownOptions(it.template.opts) }),
       },
     }));
     return { ...body, schedulers: shown };
@@ -71,7 +73,13 @@ function shownRun(job: JobDefinition | undefined, run: BoardRun): unknown {
   const stored = storedOf(run);
   const { data: _, opts, ...rest } = run;
   const hide = redactorOfRun(job, stored).value;
-  return { ...(hide(rest) as object), opts, data: shownPayload(job, stored) };
+  return { ...(hide(rest) as object), opts: opts && shownOptions(opts), data: shownPayload(job, stored) };
+}
+
+/** Who knows the address of a dead man's switch may ping it. */
+function shownOptions(options: RunOptions): RunOptions {
+  const { healthcheck } = options;
+  return typeof healthcheck === 'string' ? { ...options, healthcheck: shownUrl(healthcheck) } : options;
 }
 
 /** Logs and flows come without their run. */

@@ -15,6 +15,7 @@ import { hideSecrets, refusedEdit } from './board-secrets.js';
 import { principalIn, requires } from './guard.js';
 import type { Principal } from './keys.js';
 import { icon } from './pages.js';
+import { sections } from './site/sections.js';
 import { withinMs } from './within.js';
 
 /**
@@ -64,7 +65,10 @@ function createBoard(broker: Broker, registry: Registry, readOnlyMode: boolean) 
         overview: { groupByDelimiter: grouped.size > 0 },
         // Each costs a list of all of Redis's clients whenever a page is brought up to date.
         showWorkers: registry.jobs.length <= 50,
-        miscLinks: [{ text: 'Sign out', url: '/logout' }],
+        miscLinks: [
+          ...sections.map(({ label, path }) => ({ text: label, url: path })),
+          { text: 'Sign out', url: '/logout' },
+        ],
       },
       handlerHooks: {
         before: (context) => keepSchedulesSound(context) ?? keepPayloadsSound(registry, context),

@@ -40,7 +40,7 @@ function wordsForBoard({ code, message }: RondoError) {
 }
 
 /** Our own errors as they are; those of Redis, of Express and of its body parsers translated; the rest as `internal`. */
-function inOurWords(error: unknown): RondoError {
+export function inOurWords(error: unknown): RondoError {
   if (error instanceof RondoError) return error;
   const { message = '', status, limit } = (error ?? {}) as { message?: string; status?: number; limit?: number };
   if (isRedisTrouble(error)) return new RondoError('redis-unreachable', message, { cause: error });

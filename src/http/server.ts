@@ -5,8 +5,9 @@ import { RondoError } from '../errors.js';
 import { createRunWatch } from '../producers/run-watch.js';
 import { type AppInput, createApp } from './app.js';
 import { readSessionSecret } from './session.js';
+import { createLive } from './site/live.js';
 
-export interface ServerInput extends Omit<AppInput, 'sessionSecret' | 'watch'> {
+export interface ServerInput extends Omit<AppInput, 'sessionSecret' | 'watch' | 'live'> {
   readonly host: string;
   /** 0 for any that is free. */
   readonly port: number;
@@ -16,7 +17,8 @@ export interface ServerInput extends Omit<AppInput, 'sessionSecret' | 'watch'> {
 export function createApiServer({ host, port, ...input }: ServerInput) {
   let secret = '';
   const watch = createRunWatch(input.broker);
-  const server = createServer(createApp({ ...input, watch, sessionSecret: () => secret }));
+  const live = createLive();
+  const server = createServer(createApp({ ...input, watch, live, sessionSecret: () => secret }));
   return {
     name: 'api',
     /** Where it listens, once started. */
@@ -38,6 +40,7 @@ export function createApiServer({ host, port, ...input }: ServerInput) {
       if (!server.listening) return;
       const closed = once(server, 'close');
       watch.stop();
+      live.stop();
       server.close();
       server.closeIdleConnections();
       const timer = setTimeout(() => server.closeAllConnections(), Math.max(0, Math.min(deadline - Date.now(), 5_000)));

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { Duration } from '../duration.js';
 import type { Problem } from '../errors.js';
+import type { AlertOptions, JobAlertOptions, JobAlertRules, OwnAlertRules } from './alerts.js';
 import type { Calendar } from './calendar.js';
 import type { JobContext } from './context.js';
 import type { Misfire, MisfirePolicy } from './misfire.js';
@@ -69,6 +70,8 @@ export interface JobOptions<Schema extends z.ZodType, Result, Name extends strin
   maxCrashes?: number;
   /** An enqueue is refused, `queue-full`, while so many runs wait. What is due later, or executes, does not count. */
   maxWaiting?: number;
+  /** What is told of it by webhook and e-mail, where a channel is configured; nothing with `false`. */
+  alerts?: JobAlertOptions | false;
   /** Which version of the payload this code knows: 1 unless told. Runs carry the one they were enqueued with. */
   version?: number;
   /**
@@ -108,6 +111,13 @@ export type ScheduleOptions<Payload> = TickOptions & {
   spread?: Duration;
   /** A run that could not start this long after its tick was due is not started any more. */
   lateAfter?: Duration;
+  /** What is told of it, where that is not what its job says; nothing with `false`. */
+  alerts?: AlertOptions | false;
+  /**
+   * A dead man's switch: this URL is pinged when a tick's run begins (`/start`), succeeds, and fails for good (`/fail`),
+   * as healthchecks.io and its kin understand it.
+   */
+  healthcheck?: string;
   /** A disabled schedule is listed and has no ticks. */
   enabled?: boolean;
   /** Also start a run, which is no tick, whenever a producer takes the lead: at start and after a takeover. */
@@ -134,6 +144,9 @@ export interface Schedule {
   /** The rule of a timing of kind `next`. */
   readonly next?: NextTick;
   readonly payload: unknown;
+  /** What it says itself. */
+  readonly alerts?: OwnAlertRules;
+  readonly healthcheck: string | null;
   readonly enabled: boolean;
   readonly triggerOnStart: boolean;
 }
@@ -159,6 +172,7 @@ export interface JobDefinition<Payload = unknown, Result = unknown, Input = unkn
   readonly retention: Record<'completed' | 'failed', { readonly age: number; readonly count: number }>;
   readonly maxCrashes: number;
   readonly maxWaiting: number | null;
+  readonly alerts: JobAlertRules;
   readonly version: number;
   readonly migrate?: (stored: { readonly payload: unknown; readonly version: number }) => unknown;
   readonly enabled: boolean;

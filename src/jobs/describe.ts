@@ -1,4 +1,5 @@
 import type { JobDefinition } from './define-job.js';
+import { shownUrl } from './healthcheck.js';
 import { inputSchemaOf } from './secret-schema.js';
 import { redactPayload } from './secrets.js';
 import { inWords } from './words.js';
@@ -19,15 +20,17 @@ export function summaryOf(job: JobDefinition) {
 
 /** All that a job's definition says, in plain JSON. Durations in ms. */
 export function detailsOf(job: JobDefinition) {
-  const { retry, retention, rateLimit, priority, maxCrashes, maxWaiting, version, secret } = job;
+  const { retry, retention, rateLimit, priority, maxCrashes, maxWaiting, alerts, version, secret } = job;
   const schedules = job.schedules.map(({ next: _next, ...schedule }) => ({
     ...schedule,
+    alerts: schedule.alerts ?? null,
+    healthcheck: schedule.healthcheck && shownUrl(schedule.healthcheck),
     payload: redactPayload(job.secret, schedule.payload),
     words: inWords(schedule.timing),
   }));
   return {
     ...summaryOf(job),
-    ...{ retry, retention, rateLimit, priority, maxCrashes, maxWaiting, version, secret, schedules },
+    ...{ retry, retention, rateLimit, priority, maxCrashes, maxWaiting, alerts, version, secret, schedules },
     payloadSchema: payloadSchemaOf(job),
   };
 }

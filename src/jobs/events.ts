@@ -1,4 +1,5 @@
 import type { ErrorCode } from '../errors.js';
+import type { AlertRule } from './alerts.js';
 
 /** Which run a fact is about. */
 export interface RunFacts {
@@ -156,6 +157,17 @@ export type RondoEvent =
       readonly added: number;
       readonly count: number;
     }
+  | {
+      /** An alert begins, or is over; it is sent as well. */
+      readonly type: 'alert.started' | 'alert.ended';
+      readonly rule: AlertRule;
+      readonly job: string;
+      readonly schedule?: string;
+      readonly reason: string;
+    }
+  | { readonly type: 'alerts.failed'; readonly error: unknown }
+  /** A dead man's switch could not be pinged. */
+  | { readonly type: 'ping.failed'; readonly ping: string; readonly host: string; readonly reason: string }
   | { readonly type: 'schedule.uncomputable'; readonly schedule: string; readonly reason: string }
   | { readonly type: 'schedules.removal-refused'; readonly schedules: readonly string[]; readonly owned: number };
 

@@ -1,6 +1,7 @@
 import { pathToFileURL } from 'node:url';
 import { RondoError } from '../errors.js';
 import { nearest, show } from '../problems.js';
+import { type AlertSettings, alertJob } from './catalog/alert.js';
 import { heartbeat } from './catalog/heartbeat.js';
 import { type HttpRequestSettings, httpRequest } from './catalog/http-request.js';
 import { memoryReport } from './catalog/memory-report.js';
@@ -10,6 +11,8 @@ import { createRegistry, type Registry } from './registry.js';
 
 export interface CatalogSettings {
   readonly httpRequest: HttpRequestSettings;
+  /** Where alerts are sent; nowhere unless told. */
+  readonly alert?: AlertSettings;
 }
 
 /** What is said of jobs outside their code. */
@@ -19,7 +22,7 @@ export interface JobSwitches {
   readonly concurrency: ReadonlyMap<string, number>;
 }
 
-/** The jobs that come with Rondo. */
+/** The jobs that come with Rondo, for a first look. */
 const catalog = (settings: CatalogSettings): readonly JobDefinition[] => [
   heartbeat,
   httpRequest(settings.httpRequest),
@@ -27,7 +30,8 @@ const catalog = (settings: CatalogSettings): readonly JobDefinition[] => [
 ];
 
 /**
- * The jobs of this process: those of the user's own module, in place of the catalog.
+ * The jobs of this process: those of the user's own module, in place of the catalog; and beside either, what Rondo
+ * itself works with.
  *
  * @param path of the module, absolute; null where there is none
  * @throws RondoError `jobs-module`, `jobs-invalid`, or `config-invalid` where a switch names no job
@@ -38,7 +42,7 @@ export async function loadRegistry(
   switches: JobSwitches,
 ): Promise<Registry> {
   const { jobs, calendars } = path ? await loadJobs(path) : { jobs: catalog(settings), calendars: [] };
-  return createRegistry(switched(jobs, switches), calendars);
+  return createRegistry(switched([...jobs, alertJob(settings.alert)], switches), calendars);
 }
 
 /** The jobs as the environment wants them. @throws RondoError `config-invalid` with names that no job has */

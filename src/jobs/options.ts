@@ -2,9 +2,11 @@ import { z } from 'zod';
 import { duration } from '../duration.js';
 import type { Problem } from '../errors.js';
 import { problemsOf, show } from '../problems.js';
+import { jobAlertNames, jobAlertsSchema, scheduleAlertNames, scheduleAlertsSchema } from './alerts.js';
 import { parseCron } from './cron.js';
 import { exclusionFields, exclusionNames, exclusionOf, faultOfExclusion } from './exclusion-options.js';
 import { nameSchema, once, timezoneSchema } from './fields.js';
+import { healthcheckSchema } from './healthcheck.js';
 import { defaultPolicy, type MisfirePolicy, misfires } from './misfire.js';
 import { type Overlap, overlaps } from './overlap.js';
 import { copiedSecret, payloadProblems } from './payload-problems.js';
@@ -40,7 +42,10 @@ export function readJobOptions(options: unknown) {
   const read = definitionSchema.safeParse(options);
   // A misspelt "payload" holds the secrets of one.
   const hides = secretsIn(given).length > 0;
-  const got = (_path: readonly PropertyKey[], isUnknown: boolean) => (hides && isUnknown ? hidden : null);
+  const got = (path: readonly PropertyKey[], isUnknown: boolean) => {
+    if (path.at(-1) === 'healthcheck') return '(not shown)'; // who knows such a URL may ping it
+    return hides && isUnknown ? hidden : null;
+  };
   const problems = read.success ? [] : problemsOf(read.error, options, { at: `${name}: `, known: optionsAt, got });
   problems.push(...refusedPayloads(name, given));
   return { name, problems, settings: read.data };
@@ -135,13 +140,15 @@ export const scheduleFields = z.strictObject({
   ...sharedFields,
   lateAfter: duration({ min: 1 }).nullish().default(null),
   payload: z.unknown().optional(),
+  alerts: scheduleAlertsSchema,
+  healthcheck: healthcheckSchema.nullish().default(null),
   enabled: z.boolean().default(true),
   triggerOnStart: z.boolean().default(false),
 });
 
 const scheduleSchema = scheduleFields.transform((fields, context) => {
   const { id, description, misfire, grace, maxCatchUp, overlap, lateAfter } = fields;
-  const { payload = {}, enabled, triggerOnStart } = fields;
+  const { payload = {}, alerts, healthcheck, enabled, triggerOnStart } = fields;
   const refuse = (field: string, message: string) => context.addIssue({ code: 'custom', path: [field], message });
   const given = kinds.filter((kind) => fields[kind] !== undefined);
   // A misspelt option is the only thing that may be wrong with the fields already: most likely it is the kind.
@@ -173,6 +180,8 @@ const scheduleSchema = scheduleFields.transform((fields, context) => {
     lateAfter,
     next,
     payload,
+    ...(alerts && { alerts }),
+    healthcheck,
     enabled,
     triggerOnStart,
   };
@@ -222,6 +231,7 @@ const jobSchema = z.strictObject({
   cancelGrace: duration({ max: timerMax }).default(defaults.cancelGrace),
   maxCrashes: wholeNumber(1, 1_000).default(defaults.maxCrashes),
   maxWaiting: wholeNumber(1, 1_000_000_000).nullish().default(null),
+  alerts: jobAlertsSchema,
   version: wholeNumber(1, 1_000_000).default(1),
   migrate: functionSchema.optional(),
   enabled: z.boolean().default(true),
@@ -289,11 +299,13 @@ const optionNames: Record<string, readonly string[]> = {
   retention: ['completed', 'failed'],
   completed: retentionNames,
   failed: retentionNames,
+  alerts: jobAlertNames,
 };
 
 /** The options that there are at a path: its last name says, since the items of a list are numbered. */
 function optionsAt(path: readonly PropertyKey[]): readonly string[] {
   const place = path.findLast((key) => typeof key === 'string') ?? 'job';
+  if (place === 'alerts' && path[0] === 'schedules') return scheduleAlertNames;
   return optionNames[place] ?? [];
 }
 

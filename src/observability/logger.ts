@@ -85,6 +85,8 @@ function levelOf(event: RondoEvent): Level {
     case 'producer.outdated':
     case 'worker.outdated':
     case 'job.gone':
+    case 'alert.started':
+    case 'ping.failed':
     case 'redis.away':
     case 'limits.uncounted':
     case 'keys.refused':
@@ -92,6 +94,7 @@ function levelOf(event: RondoEvent): Level {
     case 'worker.error':
     case 'schedule.failed':
     case 'producer.failed':
+    case 'alerts.failed':
     case 'process.stray-rejection':
     case 'process.crashed':
     case 'process.stop-failed':
@@ -177,6 +180,14 @@ function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string 
       return `${event.schedule}: ${event.ticks.length} missed ${event.ticks.length === 1 ? 'tick is' : 'ticks are'} caught up`;
     case 'backfill.fed':
       return `${event.schedule}: ${event.added} of ${event.count} runs of backfill ${event.backfill} were added`;
+    case 'alert.started':
+      return `alert: ${event.schedule ?? event.job}, ${event.rule}: ${event.reason}`;
+    case 'alert.ended':
+      return `over: ${event.schedule ?? event.job}, ${event.rule}: ${event.reason}`;
+    case 'alerts.failed':
+      return 'the producer could not look for alerts';
+    case 'ping.failed':
+      return `the dead man's switch at ${event.host} was not told ${event.ping}: ${event.reason}`;
     case 'schedule.uncomputable':
       return `${event.schedule} has no next time here: ${event.reason}`;
     case 'schedules.removal-refused':
@@ -238,5 +249,5 @@ const saidOfEvents = [
   ...['by', 'durationMs', 'reason', 'code', 'retryInMs'],
   ...['succeeded', 'skipped', 'answered', 'untold', 'p50Ms', 'p95Ms', 'withinMs'],
   ...['added', 'changed', 'removed', 'healed', 'unchanged', 'app', 'release', 'newer', 'address', 'awayMs', 'times'],
-  ...['next', 'method', 'path', 'status', 'key'],
+  ...['next', 'method', 'path', 'status', 'key', 'rule', 'ping', 'host'],
 ];

@@ -4,7 +4,7 @@ import type { Broker } from '../broker/queues.js';
 export interface AuditEntry {
   /** A key's name, or the user and host of a command line; null for a wrong key. */
   readonly who: string | null;
-  readonly via: 'api' | 'board' | 'cli' | 'sign-in';
+  readonly via: 'api' | 'board' | 'page' | 'cli' | 'sign-in';
   /** The address that asked; `cli` for a command. */
   readonly from: string;
   /** The request (`POST /v1/schedules/nightly/pause`) or the command (`schedules pause`). */

@@ -83,13 +83,14 @@ export function definitionOf(job: JobDefinition | Undeclared): JobDefinition | u
   return 'undeclared' in job ? undefined : job;
 }
 
-interface Known {
+export interface Known {
   readonly app: string;
   readonly job: string;
   readonly release: string;
 }
 
-async function readKnown({ client, keys }: Broker): Promise<Known[]> {
+/** The jobs that some app has declared, of those that are not forgotten. */
+export async function readKnown({ client, keys }: Broker): Promise<Known[]> {
   return Object.entries(await client.hgetall(keys.jobs)).flatMap(([field, release]) => {
     const [app, job] = readField(field);
     return app !== undefined && job !== undefined ? [{ app, job, release }] : [];

@@ -14,9 +14,12 @@ export interface Lease {
   release(): Promise<void>;
 }
 
-/** @param leaseMs for how long a holder that died keeps the others from it */
-export function createLease(client: RedisClient, key: string, leaseMs: number): Lease {
-  const holder = randomUUID();
+/**
+ * @param leaseMs for how long a holder that died keeps the others from it
+ * @param process its id, where others are to see who holds it
+ */
+export function createLease(client: RedisClient, key: string, leaseMs: number, process = ''): Lease {
+  const holder = `${process}:${randomUUID()}`;
   let heldUntil = 0;
   let renewal: NodeJS.Timeout | undefined;
   let released = false;
@@ -42,6 +45,12 @@ export function createLease(client: RedisClient, key: string, leaseMs: number): 
       await releaseScript(client, [key], [holder]);
     },
   };
+}
+
+/** The id of the process that holds a lease, empty where it did not say; null where nobody holds it. */
+export async function readHolder(client: RedisClient, key: string): Promise<string | null> {
+  const holder = await client.get(key);
+  return holder === null ? null : holder.slice(0, Math.max(0, holder.indexOf(':')));
 }
 
 const acquireScript = createScript(`

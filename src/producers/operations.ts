@@ -85,7 +85,7 @@ export async function triggerSchedule(
   { force = false } = {},
 ): Promise<{ job: string; run: string }> {
   const { job, payload, options } = (await storedOr(broker, id)).specification;
-  const { lateAfter: _, overlap, ...rest } = options;
+  const { lateAfter: _, healthcheck: __, overlap, ...rest } = options;
   const jobId = triggeredId(id, randomUUID().slice(0, 8));
   await broker.queue(job).add(job, payload, { ...rest, ...(overlap && !force && { overlap }), jobId });
   return { job, run: jobId };

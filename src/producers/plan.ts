@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import type { Cursor, Pause } from '../broker/ledger-format.js';
 import { type RunOptions, runOptions, tickOptions } from '../broker/queues.js';
+import type { OwnAlertRules } from '../jobs/alerts.js';
 import type { MisfirePolicy } from '../jobs/misfire.js';
 import type { Registry } from '../jobs/registry.js';
 import type { NextTick } from '../jobs/schedule.js';
@@ -14,6 +15,8 @@ export interface Specification {
   readonly policy: MisfirePolicy;
   readonly payload: unknown;
   readonly options: RunOptions;
+  /** What it says itself of alerts; the rest is its job's. */
+  readonly alerts?: OwnAlertRules;
   /** Of one made at run time: it is listed, and has no ticks. Code that disables a schedule does not want it in Redis. */
   readonly enabled?: false;
   /** Of one made at run time: also start a run whenever a producer takes the lead. */
@@ -139,9 +142,17 @@ export function wantedOf(registry: Registry): Wanted[] {
     const options = runOptions(job);
     return job.schedules
       .filter((schedule) => schedule.enabled)
-      .map(({ id, description, timing, policy, payload, next, ...policies }) => {
+      .map(({ id, description, timing, policy, payload, next, alerts, ...policies }) => {
         const own = tickOptions(options, policies);
-        const specification = { job: job.name, description, timing, policy, payload, options: own };
+        const specification = {
+          job: job.name,
+          description,
+          timing,
+          policy,
+          payload,
+          options: own,
+          ...(alerts && { alerts }),
+        };
         return { id, specification, hash: hashOf(specification), next };
       });
   });
@@ -259,7 +270,7 @@ export function faultOf(chain: Chain | undefined): string | null {
 }
 
 function changedFields(before: Specification, after: Specification): string[] {
-  const fields = ['description', 'timing', 'policy', 'payload', 'options'] as const;
+  const fields = ['description', 'timing', 'policy', 'payload', 'options', 'alerts'] as const;
   return fields.filter((field) => canonical(before[field]) !== canonical(after[field]));
 }
 

@@ -133,7 +133,7 @@ function invalid(problems: readonly Problem[]): RondoError {
 }
 
 function specify(job: JobDefinition, schedule: Schedule): Specification {
-  const { description, timing, policy, payload, enabled, triggerOnStart, ...policies } = schedule;
+  const { description, timing, policy, payload, alerts, enabled, triggerOnStart, ...policies } = schedule;
   return {
     job: job.name,
     description,
@@ -141,6 +141,7 @@ function specify(job: JobDefinition, schedule: Schedule): Specification {
     policy,
     payload,
     options: tickOptions(runOptions(job), policies),
+    ...(alerts && { alerts }),
     ...(!enabled && { enabled }),
     ...(triggerOnStart && { triggerOnStart }),
   };
@@ -171,5 +172,5 @@ function decide(wanted: Entry, found: Entry | null, now: number): { result: Put[
 
 /** Equal where ledger and chain would be the same. */
 function ticksAs(specification: Specification): string {
-  return hashOf({ ...specification, description: '', triggerOnStart: undefined } as Specification);
+  return hashOf({ ...specification, description: '', alerts: undefined, triggerOnStart: undefined } as Specification);
 }

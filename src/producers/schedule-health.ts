@@ -37,11 +37,12 @@ export function healthOf(
   return judge(broker, stored, chain, end, now);
 }
 
-function judge(
+/** The same where nobody has read its last entry. */
+export function judge(
   broker: Broker,
   stored: Stored,
   chain: Chain | undefined,
-  end: LedgerEnd | undefined,
+  end: Pick<LedgerEnd, 'exists'> | undefined,
   now: number,
 ): Found {
   if (end?.exists && !chain?.cursor) return unreadable('where it stands');

@@ -91,6 +91,32 @@ export async function reconcile(broker: Broker, input: ReconcileInput, emit: Emi
 }
 
 /**
+ * Puts right what is broken of schedules that are as they should be otherwise, and touches no other: those that this
+ * app declares, and those that were put at run time.
+ *
+ * @returns ids
+ */
+export async function heal(
+  broker: Broker,
+  input: ReconcileInput,
+  emit: Emit,
+): Promise<{ healed: string[]; failed: Reconciled['failed'] }> {
+  const state = await readState(broker, input.wanted);
+  const broken = plan({ ...input, ...state, now: input.now() }).changes.filter(({ kind }) => kind === 'heal');
+  const healed: string[] = [];
+  const failed: { id: string; error: unknown }[] = [];
+  for (const change of broken) {
+    try {
+      await apply(broker, change, input, state, emit);
+      healed.push(idOf(change));
+    } catch (error) {
+      failed.push({ id: idOf(change), error });
+    }
+  }
+  return { healed, failed };
+}
+
+/**
  * Every schedule that the store holds or that is wanted, and where its chain stands. All is asked for at once: it
  * decides how long a start takes with many thousands.
  */
@@ -131,7 +157,7 @@ async function apply(broker: Broker, change: Change, input: ReconcileInput, stat
     case 'heal':
       return put(broker, change, input, state, emit);
     case 'change': {
-      const ticksStay = change.fields.every((field) => field === 'description' || field === 'held');
+      const ticksStay = change.fields.every((field) => ['description', 'alerts', 'held'].includes(field));
       return ticksStay ? store(broker, change.wanted, input) : put(broker, change, input, state, emit);
     }
     case 'remove':

@@ -25,6 +25,16 @@ export async function readStored(broker: Broker, id: string): Promise<Stored | n
   return entry && Object.assign(entry, { id });
 }
 
+/** Some entries, in the order of their ids as given; without those that are not there, or make no sense. */
+export async function readSome(broker: Broker, ids: readonly string[]): Promise<Stored[]> {
+  if (ids.length === 0) return [];
+  const texts = await broker.client.hmget(broker.keys.schedules, ...ids);
+  return ids.flatMap((id, index) => {
+    const entry = readEntry(texts[index] ?? 'null');
+    return entry ? [Object.assign(entry, { id })] : [];
+  });
+}
+
 /** Says that there is none, with the nearest id; or that there is one which makes no sense. */
 export async function unknownSchedule(broker: Broker, id: string): Promise<RondoError> {
   const known = await broker.client.hkeys(broker.keys.schedules);

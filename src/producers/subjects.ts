@@ -1,4 +1,5 @@
 import type { Broker } from '../broker/queues.js';
+import { shownUrl } from '../jobs/healthcheck.js';
 import type { Registry } from '../jobs/registry.js';
 import { hidden, redactPayload } from '../jobs/secrets.js';
 import { isKnownJob } from './gone-jobs.js';
@@ -52,18 +53,24 @@ export function shownRequest(registry: Registry, job: string | null, body: unkno
   const entries = Object.entries(body);
   if (entries.length === 0) return null;
   const known = job === null ? undefined : registry.find(job);
-  const shown = (payload: unknown) => (known ? redactPayload(known.secret, payload) : hidden);
-  return Object.fromEntries(entries.map(([name, value]) => [name, payloadNames.includes(name) ? shown(value) : value]));
+  const payload = (value: unknown) => (known ? redactPayload(known.secret, value) : hidden);
+  const shown = (name: string, value: unknown) => {
+    if (payloadNames.includes(name)) return payload(value);
+    return name === 'healthcheck' && typeof value === 'string' ? shownUrl(value) : value;
+  };
+  return Object.fromEntries(entries.map(([name, value]) => [name, shown(name, value)]));
 }
 
 async function scheduleFacts(broker: Broker, id: string): Promise<Facts | null> {
   const stored = await readStored(broker, id);
   if (!stored || isLeaving(stored)) return null;
   const { specification, owner, pause = null } = stored;
-  const { job, description, timing, policy, payload, options, enabled = true } = specification;
+  const { job, description, timing, policy, payload, options, alerts = null, enabled = true } = specification;
   const { overlap = 'allow', lateAfter = null } = options;
+  const healthcheck = options.healthcheck === undefined ? null : shownUrl(options.healthcheck);
   const shown = shownPayload(undefined, { data: payload, opts: options });
-  return { job, description, timing, policy, overlap, lateAfter, payload: shown, enabled, owner, pause };
+  const policies = { policy, overlap, lateAfter, alerts, healthcheck };
+  return { job, description, timing, ...policies, payload: shown, enabled, owner, pause };
 }
 
 async function runFacts(broker: Broker, registry: Registry, job: string, id: string): Promise<Facts | null> {

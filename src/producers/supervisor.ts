@@ -4,9 +4,12 @@ import { RondoError } from '../errors.js';
 import type { Emit, RondoEvent } from '../jobs/events.js';
 import type { Registry } from '../jobs/registry.js';
 import { until } from '../lifecycle.js';
+import type { AlertChannel } from './alert-outbox.js';
+import { createAlertKeeper } from './alerts.js';
 import { createBackfillKeeper } from './feed.js';
 import { createGoneWatch } from './gone-jobs.js';
 import { createLease } from './lease.js';
+import { createOwnHealthcheck } from './own-healthcheck.js';
 import { apiOwner, ownerOf, type Specification, type Stored, wantedOf } from './plan.js';
 import { enqueue } from './runs.js';
 import { type Deployment, reconcile } from './schedules.js';
@@ -16,6 +19,12 @@ export interface SupervisorInput extends Deployment {
   readonly registry: Registry;
   readonly emit: Emit;
   readonly now: () => number;
+  /** The id of this process, for others to see who leads. */
+  readonly process?: string;
+  /** Where alerts are sent; nowhere unless told. */
+  readonly channels?: readonly AlertChannel[];
+  /** The dead man's switch of the producer itself. */
+  readonly healthcheckUrl?: string | null;
   /** For how long, in ms, a newer release must have been silent before this one applies: a minute unless told. */
   readonly silentMs?: number;
 }
@@ -32,14 +41,16 @@ const reconcileEveryMs = 10_000;
  * is alive.
  */
 export function createSupervisor(input: SupervisorInput) {
-  const { broker, registry, emit, app, release, silentMs = 60_000 } = input;
-  const newLease = () => createLease(broker.client, broker.keys.producerLease(app), leaseMs);
+  const { broker, registry, emit, app, release, channels = [], healthcheckUrl = null, silentMs = 60_000 } = input;
+  const newLease = () => createLease(broker.client, broker.keys.producerLease(app), leaseMs, input.process);
   let lease = newLease();
   const wanted = wantedOf(registry);
   const news = onlyNews(emit);
   const lookForGone = createGoneWatch({ ...input, silentMs });
   const owners = [ownerOf(app), apiOwner];
   const backfills = createBackfillKeeper(broker, ({ owner }) => lease.held() && owners.includes(owner), emit);
+  const alerts = createAlertKeeper({ ...input, channels }, () => lease.held());
+  const own = createOwnHealthcheck(healthcheckUrl, emit);
   let state: 'new' | 'leading' | 'standby' | 'outdated' = 'new';
   let newer: string | null = null;
   let reconcileAt = 0;
@@ -55,9 +66,11 @@ export function createSupervisor(input: SupervisorInput) {
     const held = lease.held() || (await lease.acquire());
     if (!held) return standBy();
     backfills.look();
+    if (state === 'leading') alerts.look();
     if (state === 'leading' && performance.now() < reconcileAt) return;
     const toTrigger = await bringInLine();
     if (state !== 'leading') await lead(toTrigger);
+    own.beat();
   }
 
   async function lead(toTrigger: readonly Stored[]): Promise<void> {
@@ -146,7 +159,7 @@ export function createSupervisor(input: SupervisorInput) {
     async stop(deadline: number) {
       stopping = true;
       clearTimeout(timer);
-      const finished = Promise.all([turn, backfills.stop()])
+      const finished = Promise.all([turn, backfills.stop(), alerts.stop(), own.stop()])
         .then(() => lease.release())
         .catch(() => {});
       await Promise.race([finished, until(deadline)]);

@@ -3,6 +3,8 @@ import { pauseHolds } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import { createScript } from '../broker/scripts.js';
 import { unpackEntry } from '../broker/tick-entry.js';
+import type { OwnAlertRules } from '../jobs/alerts.js';
+import { shownUrl } from '../jobs/healthcheck.js';
 import type { MisfirePolicy } from '../jobs/misfire.js';
 import type { Overlap } from '../jobs/overlap.js';
 import { offsetOf, type Timing } from '../jobs/schedule.js';
@@ -30,6 +32,10 @@ export interface ScheduleView {
   readonly policy: MisfirePolicy;
   readonly overlap: Overlap;
   readonly lateAfterMs: number | null;
+  /** What it says itself of alerts; the rest is its job's. Durations in ms. */
+  readonly alerts: OwnAlertRules | null;
+  /** Its dead man's switch, without what comes after the host. */
+  readonly healthcheck: string | null;
   readonly payload: unknown;
   readonly owner: string;
   /** The release that declares it; null where it was put at run time. */
@@ -193,6 +199,8 @@ function viewOf(
     policy,
     overlap: options.overlap ?? 'allow',
     lateAfterMs: options.lateAfter ?? null,
+    alerts: specification.alerts ?? null,
+    healthcheck: options.healthcheck === undefined ? null : shownUrl(options.healthcheck),
     payload: shownPayload(undefined, { data: payload, opts: options }),
     owner,
     release: release || null,

@@ -108,7 +108,8 @@ function leastInterval(timing: Timing): number {
   return /^\d+$/.test(second) ? 60_000 : 1_000;
 }
 
-function median(values: readonly number[]): number | null {
+/** The one in the middle, the upper of two; null of none. */
+export function median(values: readonly number[]): number | null {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? null;
 }
 

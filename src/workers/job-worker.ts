@@ -11,6 +11,7 @@ import { createCancels } from './cancels.js';
 import { createDeadlines } from './deadlines.js';
 import { createErrorReport } from './error-report.js';
 import { abortGraceMs, execute } from './execute.js';
+import type { Healthchecks } from './healthchecks.js';
 import { createLane, laneOf } from './lane.js';
 import { cancelled, codeOf, failure, timedOut } from './outcome.js';
 import { outdatedOnce } from './outdated.js';
@@ -23,6 +24,8 @@ export interface WorkerInput {
   readonly emit: Emit;
   readonly now: () => number;
   readonly random: () => number;
+  /** Told how the ticks of schedules go that have a dead man's switch. */
+  readonly healthchecks?: Healthchecks;
   /** How long a run stays its worker's without a sign of life; half of it is how often one is given. In ms. */
   readonly lockMs?: number;
   /** How often somebody looks for runs whose worker gave none, in ms. */
@@ -43,7 +46,7 @@ interface CarriedJob extends Job {
 /** The BullMQ worker of one job: hands its runs to `execute`, and tells what BullMQ has accepted of them. */
 export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
   const emit = outdatedOnce(input.emit);
-  const { broker, now, random, lockMs = 30_000, stalledCheckMs = 5_000 } = input;
+  const { broker, now, random, healthchecks, lockMs = 30_000, stalledCheckMs = 5_000 } = input;
   const { name, retry, rateLimit, timeout } = definition;
   const active = createDeadlines(timeout, timeOut);
   const cancels = createCancels(broker, name, active.runs, cancel);
@@ -59,7 +62,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
   }
 
   function begin(job: CarriedJob, token?: string): Promise<unknown> {
-    const run = new ActiveRun(job, token, definition, emit, now(), decided);
+    const run = new ActiveRun(job, token, definition, healthchecks?.follow(job, emit) ?? emit, now(), decided);
     job[carried] = run;
     active.add(run);
     cancels.begun();
@@ -122,8 +125,8 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     if (!run?.outcome) return;
     const { outcome, facts, durationMs } = run;
     const left = outcome.type === 'skipped' || outcome.type === 'coalesced';
-    if (left) emit({ type: 'run.skipped', reason: outcome.reason, ...facts });
-    else emit({ type: 'run.succeeded', durationMs, ...facts });
+    if (left) run.emit({ type: 'run.skipped', reason: outcome.reason, ...facts });
+    else run.emit({ type: 'run.succeeded', durationMs, ...facts });
     settleTick(run);
   }
 
@@ -139,7 +142,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     const code = codeOf(error);
     // Set aside, it has paid for its crashes, whoever retries it: Bull Board's button resets nothing.
     if (code === 'run-quarantined') forgetPast(broker, name, String(job.id)).catch(() => {});
-    emit({
+    (run?.emit ?? emit)({
       type: 'run.failed',
       durationMs: run?.durationMs ?? 0,
       code,
@@ -167,6 +170,8 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
 
   return {
     ready: () => worker.waitUntilReady(),
+    /** What it executes, the oldest first. */
+    runs: active.runs,
     /** Takes no new runs; resolves when those that run have ended. */
     close(): Promise<void> {
       stopping = true;

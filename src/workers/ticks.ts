@@ -222,7 +222,7 @@ function wordsOf(outcome: Outcome): { outcome: TickOutcome; reason?: string } {
 /** The options that its scheduler gives every run, without what is this one's own. */
 function templateOf(job: Job): Template {
   const { attempts, backoff, priority, removeOnComplete, removeOnFail, keepLogs } = job.opts;
-  const { overlap, lateAfter, version, secret } = job.opts as RunOptions;
+  const { overlap, lateAfter, healthcheck, version, secret } = job.opts as RunOptions;
   const options = {
     ...{ attempts, backoff, removeOnComplete, removeOnFail, keepLogs },
     ...(priority && { priority }),
@@ -230,6 +230,7 @@ function templateOf(job: Job): Template {
     ...(secret && { secret }),
     ...(overlap && { overlap }),
     ...(lateAfter !== undefined && { lateAfter }),
+    ...(healthcheck && { healthcheck }),
   };
   return { payload: job.data, options };
 }

@@ -44,20 +44,30 @@ describe.skipIf(!hasRedisServer()).each(ways)('while Redis is $way', ({ go, come
   it('readyz says why it is not ready, and livez goes on', async () => {
     const { redis, api } = await serveOnOwnRedis();
     const ready = () => api.call('GET', '/readyz', { key: null });
-    expect((await ready()).status).toBe(200);
+    const before = await ready();
+    expect(before).toMatchObject({ status: 200, body: { parts: { redis: { status: 'ready', address: redis.url } } } });
 
     await redis.kill(go);
     const { answer, tookMs } = await timed(ready);
     expect(answer.status).toBe(503);
     expect(answer.body).toEqual({
       status: 'unready',
-      parts: { redis: { status: 'unready', reason: expect.stringMatching(/\w/) } },
+      parts: {
+        redis: {
+          ...{ status: 'unready', reason: expect.stringMatching(/\w/) },
+          ...{ since: expect.any(String), address: redis.url },
+        },
+      },
     });
+    const { since } = answer.body.parts.redis;
+    expect(Date.parse(since)).toBeGreaterThanOrEqual(Date.parse(before.body.parts.redis.since));
+    expect((await ready()).body.parts.redis.since, 'since it went').toBe(since);
     expect(tookMs).toBeLessThan(2_000);
     expect((await api.call('GET', '/livez', { key: null })).status).toBe(200);
 
     await comeBack(redis);
     await eventually(async () => (await ready()).status === 200, 20_000);
+    expect(Date.parse((await ready()).body.parts.redis.since)).toBeGreaterThan(Date.parse(since));
   });
 
   it('the board says so too, and comes back', async () => {

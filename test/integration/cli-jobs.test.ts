@@ -23,6 +23,7 @@ describe('jobs', () => {
       { name: 'send-receipt', attempts: 4, timeoutMs: 120_000, schedules: [], enabled: true },
       { name: 'close-day', schedules: ['close-day-paris', 'close-day-gap'] },
       { name: 'retired', enabled: false },
+      { name: 'rondo-alert', enabled: true, description: expect.stringContaining('Built in') },
     ]);
     expect(page).toMatch(/attempts +4, fixed from 3s/);
     expect(page).toContain('It has no schedules.');

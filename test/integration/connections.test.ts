@@ -160,6 +160,12 @@ describe.skipIf(!hasRedisServer())('a cluster of three nodes', () => {
     const ticked = await worker.line(({ event, job }) => event === 'run.succeeded' && job === 'tick', 30_000);
     await worker.line(({ event, tick }) => event === 'run.succeeded' && Number(tick) > Number(ticked.tick));
 
+    const { code, stdout } = await runWarm(['doctor', '--json'], { env });
+    const doctor = JSON.parse(stdout);
+    expect({ code, serious: doctor.serious }, stdout).toEqual({ code: 0, serious: false });
+    expect(doctor.looked.redis.match(/answers in/g), 'each master').toHaveLength(3);
+    expect(doctor.looked.store).toMatch(/^2 schedules, 3 queues, 1 workers, a producer leads/);
+
     const flaky = await added('flaky', { size: 12 }, { env });
     await worker.line(({ event, job, attempt }) => event === 'run.succeeded' && job === 'flaky' && attempt === 3);
     expect(await shown('flaky', flaky, { env })).toMatchObject({ state: 'completed', attempts: 3, result: 12 });

@@ -2,6 +2,7 @@ import { Validator } from '@seriousme/openapi-schema-validator';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { createApp } from '../../src/http/app.js';
+import { createLive } from '../../src/http/site/live.js';
 import { defineCalendar } from '../../src/jobs/calendar.js';
 import { defineJob } from '../../src/jobs/define-job.js';
 import { payloadSchemaOf } from '../../src/jobs/describe.js';
@@ -74,9 +75,10 @@ describe('GET /openapi.json', () => {
       settings: { rateLimit: { max: 1, perMs: 60_000 }, trustProxy: false, corsOrigins: ['https://app.example.com'] },
       now: Date.now,
       watch: createRunWatch(broker),
+      live: createLive(),
       metrics: async () => ({ contentType: 'text/plain', text: '' }),
     });
-    const pages = /^\w+ (\/|\/login|\/logout|\/docs\/.*|\/\^.*|\/board.*)$/;
+    const pages = /^\w+ (\/|\/login|\/logout|\/docs\/.*|\/\^.*|\/(board|schedules|day|workers|assets)\b.*)$/;
 
     const served = routesOf(app).filter((route) => !pages.test(route));
 
@@ -247,7 +249,8 @@ async function* goodCalls(api: Api): AsyncGenerator<GoodCall> {
   const enqueue = async (json: unknown, job = 'anything') =>
     (await api.call('POST', `/v1/jobs/${job}/runs`, { json })).body.id as string;
   const runs = '/v1/jobs/anything/runs';
-  for (const id of ['listJobs', 'listGoneJobs', 'isAlive', 'isReady', 'getOpenApi', 'getMetrics']) yield { id };
+  const plain = ['listJobs', 'listGoneJobs', 'listWorkers', 'isAlive', 'isReady', 'getOpenApi', 'getMetrics'];
+  for (const id of plain) yield { id };
   yield { id: 'getJob', path: '/v1/jobs/tree' };
 
   yield { id: 'enqueueRun', path: runs, json: { payload: [1], delay: '1h', priority: 3, attempts: 2 } };

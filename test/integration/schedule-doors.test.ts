@@ -36,6 +36,8 @@ const wrong: Record<Exclude<keyof ScheduleOptions<unknown>, 'next'>, Fields> = {
   except: { exclude: [{ dates: ['2026-12-24'] }], except: ['24.12.'] },
   onExcluded: { exclude: [{ dates: ['2026-12-24'] }], onExcluded: 'shift' },
   payload: { payload: { region: 'mars', more: 1 } },
+  alerts: { alerts: { failed: 'yes', failures: 1, slow: 1, cooldown: 'soon', queueAge: '5m' } },
+  healthcheck: { healthcheck: 'ftp://hc-ping.com/secret' },
   enabled: { enabled: 'no' },
   triggerOnStart: { triggerOnStart: 1 },
 };

@@ -62,3 +62,26 @@ export async function visit(browser: Browser, url: string): Promise<Visitor> {
       ),
   };
 }
+
+/**
+ * What axe finds on a page that keeps people out: its serious and critical findings.
+ *
+ * @param rules all that axe has, unless told
+ */
+export async function axeFindings(page: Page, rules?: readonly string[]): Promise<string[]> {
+  const { default: axe } = await import('axe-core');
+  // By the browser's own door: the page's policy would refuse a script in line.
+  await page.evaluate(axe.source);
+  const { violations } = (await page.evaluate(`axe.run(${JSON.stringify(rules ? { runOnly: rules } : {})})`)) as {
+    violations: Finding[];
+  };
+  return violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
+}
+
+interface Finding {
+  readonly id: string;
+  readonly impact: string;
+  readonly nodes: readonly { readonly html: string }[];
+}

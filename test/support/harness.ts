@@ -85,6 +85,8 @@ export interface WorkOptions {
   readonly lockMs?: number;
   readonly stalledCheckMs?: number;
   readonly now?: () => number;
+  /** Addresses of dead man's switches; nothing that is not public unless told. */
+  readonly healthcheckAllow?: readonly string[];
 }
 
 export interface ServeOptions extends Partial<Pick<Config['http'], 'rateLimit' | 'trustProxy' | 'corsOrigins'>> {
@@ -112,6 +114,7 @@ export interface Fixture {
     release?: string;
     jobs?: readonly JobDefinition[];
     now?: () => number;
+    healthcheckUrl?: string;
   }): Promise<ReturnType<typeof createSupervisor>>;
   /** Starts the API, on a free port and with a key for each scope unless told; stopped when the test is over. */
   serve(options?: ServeOptions): Promise<Api>;
@@ -147,9 +150,9 @@ export async function fixture(jobs: readonly JobDefinition[], options: { url?: s
       onTestFinished(() => pool.stop(Date.now()));
       return pool;
     },
-    async produce({ app = 'test', release = '1', jobs: declared = jobs, now = Date.now } = {}) {
+    async produce({ app = 'test', release = '1', jobs: declared = jobs, now = Date.now, ...more } = {}) {
       const own = await open('fail-fast', declared);
-      const supervisor = createSupervisor({ ...own, app, release, emit: events.emit, now });
+      const supervisor = createSupervisor({ ...own, app, release, emit: events.emit, now, ...more });
       await supervisor.start();
       onTestFinished(() => supervisor.stop(Date.now() + 1_000));
       return supervisor;

@@ -32,10 +32,48 @@ describe('the settings', () => {
         ...{ host: '127.0.0.1', port: 3_000, keys: [], keysFile: null },
         ...{ rateLimit: null, trustProxy: false, corsOrigins: [], metricsPort: null },
       },
-      catalog: { httpRequest: { allow: [] } },
+      catalog: { httpRequest: { allow: [] }, alert: { webhook: null, email: null } },
+      healthcheckUrl: null,
       switches: { disabled: [], concurrency: new Map() },
       warnings: [],
     });
+  });
+
+  test('say where alerts go, in which format, and by which server', () => {
+    const alertOf = (env: Record<string, string>) => loadConfig(env).catalog.alert;
+    const slack = 'https://hooks.slack.com/services/T/B/x';
+    expect(alertOf({ RONDO_ALERT_WEBHOOK: slack }).webhook).toEqual({ url: slack, format: 'slack' });
+    const own = 'https://chat.example.com/hooks/x';
+    expect(alertOf({ RONDO_ALERT_WEBHOOK: own }).webhook).toEqual({ url: own, format: 'json' });
+    const set = { RONDO_ALERT_WEBHOOK: own, RONDO_ALERT_WEBHOOK_FORMAT: 'slack' };
+    expect(alertOf(set).webhook?.format).toBe('slack');
+    const mail = { SMTP_URL: 'smtp://u:p@mail:587', MAIL_FROM: 'Rondo <rondo@example.com>' };
+    expect(alertOf(mail).email).toBeNull();
+    expect(alertOf({ ...mail, RONDO_ALERT_EMAIL: 'a@example.com, b@example.com' }).email).toEqual({
+      smtpUrl: mail.SMTP_URL,
+      from: mail.MAIL_FROM,
+      to: ['a@example.com', 'b@example.com'],
+    });
+  });
+
+  test('of alerts are refused where they are wrong or incomplete, and none of their addresses is shown', () => {
+    const env = {
+      RONDO_ALERT_WEBHOOK: 'ftp://hooks.example.com/secret',
+      RONDO_HEALTHCHECK_URL: 'hc-ping.com/secret',
+      RONDO_ALERT_WEBHOOK_FORMAT: 'teams',
+      RONDO_ALERT_EMAIL: 'ops',
+      SMTP_URL: 'mail.example.com/secret',
+    };
+    const { message, problems } = refused(env);
+    expect(message).not.toContain('secret');
+    expect(problems.map(({ where }) => where).sort()).toEqual([
+      'MAIL_FROM',
+      'RONDO_ALERT_EMAIL[0]',
+      'RONDO_ALERT_WEBHOOK',
+      'RONDO_ALERT_WEBHOOK_FORMAT',
+      'RONDO_HEALTHCHECK_URL',
+      'SMTP_URL',
+    ]);
   });
 
   test('are as the environment says', () => {

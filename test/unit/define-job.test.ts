@@ -61,6 +61,7 @@ describe('defineJob', () => {
         lateAfter: null,
         next: undefined,
         payload: {},
+        healthcheck: null,
         enabled: true,
         triggerOnStart: false,
       },

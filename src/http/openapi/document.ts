@@ -12,6 +12,7 @@ import { runOperations } from './runs.js';
 import { putBody, scheduleOperations } from './schedules.js';
 import { serviceOperations } from './service.js';
 import * as views from './views.js';
+import { processView, workerOperations } from './workers.js';
 
 type Json = Record<string, unknown>;
 
@@ -21,6 +22,7 @@ export const operations: readonly Operation[] = [
   ...runOperations,
   ...scheduleOperations,
   ...backfillOperations,
+  ...workerOperations,
   ...planOperations,
   ...auditOperations,
   ...serviceOperations,
@@ -101,6 +103,7 @@ const shared = {
   Tick: views.tickView,
   Preview: views.previewView,
   AuditEntry: views.auditEntry,
+  Process: processView,
   Backfill: views.backfillView,
   BackfillPlan: views.backfillPlan,
 };

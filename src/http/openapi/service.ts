@@ -1,9 +1,18 @@
 import { z } from 'zod';
 import type { Operation } from './operation.js';
 
+const part = z.object({
+  status: z.enum(['ready', 'unready']),
+  since: z.iso.datetime(),
+  reason: z.string().optional(),
+});
 const ready = z.object({
   status: z.enum(['ready', 'unready']),
-  parts: z.object({ redis: z.object({ status: z.enum(['ready', 'unready']), reason: z.string().optional() }) }),
+  parts: z.object({
+    redis: part.extend({ address: z.string(), answeredInMs: z.int().optional() }),
+    producer: part.optional(),
+    worker: part.optional(),
+  }),
 });
 
 export const serviceOperations: readonly Operation[] = [

@@ -98,6 +98,22 @@ export const timingView = z.discriminatedUnion('kind', [
 
 const policy = z.object({ misfire: z.enum(misfires), grace: ms, maxCatchUp: z.int() });
 
+const alertRules = z.object({
+  failed: z.boolean(),
+  failures: z.int().nullable(),
+  missed: z.boolean(),
+  slow: z.number().nullable(),
+  broken: z.boolean(),
+  cooldown: ms,
+});
+
+const ownAlerts = alertRules
+  .partial()
+  .nullable()
+  .describe('What it says itself of alerts; the rest is what its job says');
+
+const healthcheck = z.string().nullable().describe("Its dead man's switch, without what comes after the host");
+
 const declaredSchedule = z.object({
   id: z.string(),
   description: z.string(),
@@ -106,6 +122,8 @@ const declaredSchedule = z.object({
   policy,
   overlap: z.enum(overlaps),
   lateAfter: ms.nullable(),
+  alerts: ownAlerts,
+  healthcheck,
   payload: z.unknown(),
   enabled: z.boolean(),
   triggerOnStart: z.boolean(),
@@ -138,6 +156,7 @@ export const jobView = z.object({
   priority: z.int().nullable(),
   maxCrashes: z.int(),
   maxWaiting: z.int().nullable(),
+  alerts: alertRules.extend({ queueAge: ms.nullable(), noWorker: ms.nullable() }),
   version: z.int(),
   secret: z.array(z.string()).describe('Paths of the payload that only the handler sees'),
   schedules: z.array(declaredSchedule).describe('Those that code declares'),
@@ -180,6 +199,8 @@ const scheduleFields = {
   policy,
   overlap: z.enum(overlaps),
   lateAfterMs: ms.nullable(),
+  alerts: ownAlerts,
+  healthcheck,
   payload: z.unknown(),
   owner: z.string().describe('`api`, or `code:<app>`'),
   release: z.string().nullable(),
@@ -233,7 +254,7 @@ export const auditEntry = z.object({
   id: z.string(),
   at: time,
   who: z.string().nullable().describe("A key's name, or the user and host of a command; null for a wrong key"),
-  via: z.enum(['api', 'board', 'cli', 'sign-in']),
+  via: z.enum(['api', 'board', 'page', 'cli', 'sign-in']),
   from: z.string().describe('The address that asked; `cli` for a command'),
   action: z.string(),
   target: z.string().nullable(),

@@ -1,26 +1,15 @@
 import { Router } from 'express';
-import type { Broker } from '../../broker/queues.js';
-import { withinMs } from '../within.js';
+import type { Readiness } from '../readiness.js';
 
 /** For those who restart and route: neither wants a key. */
-export function healthRoutes(broker: Broker): Router {
+export function healthRoutes(readiness: () => Promise<Readiness>): Router {
   const routes = Router();
   routes.get('/livez', (_request, response) => {
     response.json({ status: 'alive' });
   });
   routes.get('/readyz', async (_request, response) => {
-    const reason = await redisTrouble(broker);
-    const redis = reason === null ? { status: 'ready' } : { status: 'unready', reason };
-    response.status(reason === null ? 200 : 503).json({ status: redis.status, parts: { redis } });
+    const found = await readiness();
+    response.status(found.status === 'ready' ? 200 : 503).json(found);
   });
   return routes;
-}
-
-async function redisTrouble({ client }: Broker): Promise<string | null> {
-  try {
-    await withinMs(1_000, client.ping());
-    return null;
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
 }

@@ -1,0 +1,128 @@
+import express, { type Request, type Response, Router } from 'express';
+import { RondoError } from '../../../errors.js';
+import { viewSchedule } from '../../../producers/browse.js';
+import { createOverview } from '../../../producers/overview.js';
+import type { ScheduleView } from '../../../producers/views.js';
+import { principalIn, requires } from '../../guard.js';
+import { answerMs, nameIn, read } from '../../request.js';
+import { withinMs } from '../../within.js';
+import { sendPage } from '../frame.js';
+import type { Html } from '../html.js';
+import type { SiteInput } from '../input.js';
+import { wantsEvents } from '../live.js';
+import { type Action, type ActionForm, actions, formSection, valuesOf } from './actions.js';
+import { type Detail, type DetailQuery, detailQuery, type PartName, parts } from './detail.js';
+import { detailPage } from './detail-page.js';
+import { listPage, listQuery, perPage, rowContent } from './list.js';
+import { addressOf } from './parts.js';
+import { readDetail } from './read-detail.js';
+
+const section = '/schedules';
+/** How ten thousand schedules stand is read within a second; a Redis that is slow gets more, in ms. */
+const listMs = 10_000;
+
+/** The Schedules page: all of them, each of them, and what may be done with one. */
+export function scheduleRoutes(input: SiteInput): Router {
+  const routes = Router();
+  addList(routes, input);
+  addDetail(routes, input);
+  addActions(routes, input);
+  return routes;
+}
+
+function addList(routes: Router, { broker, now, live }: SiteInput): void {
+  const overview = createOverview(broker);
+  routes.get(section, async (request, response) => {
+    const query = read(listQuery, request.query);
+    const principal = principalIn(response);
+    const mayUse = (job: string) => principal?.mayUse(job) ?? false;
+    if (wantsEvents(request)) {
+      const readRows = async (ids: ReadonlySet<string>) => {
+        const rows = await withinMs(answerMs, overview.rows([...ids], now()));
+        const mine = [...rows].filter(([, { view }]) => mayUse(view.job));
+        return new Map(mine.map(([id, row]) => [id, rowContent(row)]));
+      };
+      // What one key may see another may not.
+      return live.follow(request, response, { key: `list:${principal?.name}`, read: readRows });
+    }
+    const { q, ...wanted } = query;
+    const found = await withinMs(listMs, overview.find({ ...wanted, text: q, perPage, mayUse }, now()));
+    // Whose job's an unreadable one is nobody knows.
+    const shown = principal?.restricted ? { ...found, unreadable: [] } : found;
+    sendPage(response, { title: 'Schedules', section, body: listPage(query, shown), live: section });
+  });
+}
+
+function addDetail(routes: Router, input: SiteInput): void {
+  const { registry, live, restrict } = input;
+  routes.get(`${section}/:id`, restrict, async (request, response) => {
+    const id = nameIn(request, 'id');
+    const query = read(detailQuery, request.query);
+    const mayOperate = principalIn(response)?.may('operate') ?? false;
+    if (wantsEvents(request)) {
+      const key = `schedule:${id}:${mayOperate}:${query.run ?? ''}`;
+      // Of the address only what the key names: others look by the same reader.
+      const followed = { outcome: null, run: query.run };
+      return live.follow(request, response, { key, read: partsReader(input, id, followed, mayOperate) });
+    }
+    const detail = await readDetail(input, id, query, mayOperate);
+    const body = detailPage(detail, query, registry);
+    const from = `${addressOf(id)}${query.run === undefined ? '' : `?run=${encodeURIComponent(query.run)}`}`;
+    sendPage(response, { title: id, section, body, live: from });
+  });
+}
+
+function partsReader(input: SiteInput, id: string, query: DetailQuery, mayOperate: boolean) {
+  let known: Detail | undefined;
+  return async (wanted: ReadonlySet<string>): Promise<ReadonlyMap<string, Html>> => {
+    const detail = await readDetail(input, id, query, mayOperate, known);
+    known = detail;
+    const names = (Object.keys(parts) as PartName[]).filter((name) => wanted.has(name));
+    return new Map(names.map((name) => [name, parts[name](detail, query)]));
+  };
+}
+
+function addActions(routes: Router, input: SiteInput): void {
+  const { broker, now, restrict, guardChanges } = input;
+  const form = express.urlencoded({ extended: false, limit: '10kb' });
+  const path = `${section}/:id/:action`;
+
+  routes.get(path, requires('operate'), restrict, async (request, response) => {
+    const { action, name } = actionIn(request);
+    const view = await withinMs(answerMs, viewSchedule(broker, nameIn(request, 'id'), now()));
+    sendForm(response, view, name, action.form(view, {}));
+  });
+
+  routes.post(path, requires('operate'), ...guardChanges, form, async (request, response) => {
+    const { action, name } = actionIn(request);
+    const view = await withinMs(answerMs, viewSchedule(broker, nameIn(request, 'id'), now()));
+    const values = valuesOf(request);
+    try {
+      const done = await action.act(input, view, request, response);
+      if (!('did' in done)) return sendForm(response, view, name, done);
+      const parameters = new URLSearchParams({ did: done.did, ...(done.run !== undefined && { run: done.run }) });
+      response.redirect(303, `${addressOf(view.id)}?${parameters}`);
+    } catch (error) {
+      if (!(error instanceof RondoError) || error.status >= 500 || error.code === 'schedule-unknown') throw error;
+      sendForm(response, view, name, action.form(view, values), error);
+    }
+  });
+}
+
+function actionIn(request: Request): { action: Action; name: string } {
+  const name = nameIn(request, 'action');
+  const action = Object.hasOwn(actions, name) ? actions[name] : undefined;
+  if (!action) throw new RondoError('route-unknown', `${request.method} ${request.path}`);
+  return { action, name };
+}
+
+function sendForm(
+  response: Response,
+  { id }: ScheduleView,
+  name: string,
+  form: ActionForm,
+  error: RondoError | null = null,
+): void {
+  const body = formSection(id, name, form, error);
+  sendPage(response, { title: form.title, section, body, status: error?.status ?? 200 });
+}

@@ -1,0 +1,95 @@
+import { defineJob } from '../define-job.js';
+import { type AlertMessage, alertMessageSchema, inJson, inMail, inSlack } from './alert-message.js';
+
+export interface AlertSettings {
+  readonly webhook: { readonly url: string; readonly format: 'json' | 'slack' } | null;
+  readonly email: { readonly smtpUrl: string; readonly from: string; readonly to: readonly string[] } | null;
+}
+
+/** What the job that sends alerts is called, with any other jobs beside it. */
+export const alertJobName = 'rondo-alert';
+
+/** How long a webhook, or a mail server, may take to answer, in ms. */
+const answerMs = 15_000;
+
+/**
+ * Sends what has begun or ended to one channel. Part of every process that knows jobs, whichever jobs those are: an
+ * alert that is on its way when a process dies is sent by another.
+ */
+export function alertJob({ webhook, email }: AlertSettings = { webhook: null, email: null }) {
+  return defineJob({
+    name: alertJobName,
+    description: 'Built in: sends alerts by webhook and e-mail',
+    payload: alertMessageSchema,
+    retry: { attempts: 15, delay: '2s', maxDelay: '10m' },
+    timeout: answerMs + 5_000,
+    concurrency: 2,
+    retention: { completed: { age: '7d', count: 1_000 }, failed: { age: '14d', count: 1_000 } },
+    // Who tells of it that nothing can be told?
+    alerts: false,
+    async run({ payload: message, signal }) {
+      if (message.channel === 'webhook') {
+        if (!webhook) throw missing('RONDO_ALERT_WEBHOOK');
+        return post(webhook, message, signal);
+      }
+      if (!email) throw missing('RONDO_ALERT_EMAIL');
+      return mail(email, message);
+    },
+  });
+}
+
+/** Another worker, or this one after its next start, may have it. */
+function missing(setting: string): Error {
+  return new Error(`${setting} is not set for this worker: workers and producers want the same channels`);
+}
+
+async function post(
+  { url, format }: NonNullable<AlertSettings['webhook']>,
+  message: AlertMessage,
+  signal: AbortSignal,
+) {
+  const { request } = await import('undici');
+  const { host } = new URL(url);
+  const response = await request(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', 'user-agent': 'rondo', 'idempotency-key': message.id },
+    body: JSON.stringify(format === 'slack' ? inSlack(message) : inJson(message)),
+    signal: AbortSignal.any([signal, AbortSignal.timeout(answerMs)]),
+    reset: true,
+  }).catch((error: Error & { code?: string }) => {
+    // What the client says may hold the whole address.
+    throw new Error(`the webhook at ${host} cannot be reached: ${error.code ?? error.name}`);
+  });
+  response.body.on('error', () => {}).destroy();
+  const { statusCode: status } = response;
+  if (status < 200 || status > 299) throw new Error(`the webhook at ${host} answered ${status}`);
+  return { status };
+}
+
+async function mail({ smtpUrl, from, to }: NonNullable<AlertSettings['email']>, message: AlertMessage) {
+  // Only who sends mail pays for loading it.
+  const { createTransport } = await import('nodemailer');
+  const timeouts = { connectionTimeout: answerMs, greetingTimeout: answerMs, socketTimeout: answerMs };
+  const transport = createTransport({ url: smtpUrl, ...timeouts });
+  try {
+    const { messageId } = await transport.sendMail({
+      from,
+      to: [...to],
+      ...inMail(message),
+      messageId: `<${message.id}@${message.app.replace(/[^\w.-]/g, '-')}.rondo>`,
+      headers: { 'Auto-Submitted': 'auto-generated' },
+    });
+    return { messageId };
+  } catch (error) {
+    throw new Error(`the mail server at ${new URL(smtpUrl).host} refused it: ${withoutPassword(smtpUrl, error)}`);
+  } finally {
+    transport.close();
+  }
+}
+
+function withoutPassword(smtpUrl: string, error: unknown): string {
+  const { password } = new URL(smtpUrl);
+  const said = error instanceof Error ? error.message : String(error);
+  const secrets = password ? [password, decodeURIComponent(password)] : [];
+  return secrets.reduce((text, secret) => text.replaceAll(secret, '***'), said);
+}

@@ -1,0 +1,278 @@
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { SMTPServer } from 'smtp-server';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { type AlertSettings, alertJob, alertJobName } from '../../src/jobs/catalog/alert.js';
+import { defineJob, type JobDefinition } from '../../src/jobs/define-job.js';
+import { createRegistry } from '../../src/jobs/registry.js';
+import type { AlertChannel } from '../../src/producers/alert-outbox.js';
+import { type AlertInput, createAlertWatch } from '../../src/producers/alerts.js';
+import { enqueue } from '../../src/producers/runs.js';
+import { eventually, type Fixture, fixture } from '../support/harness.js';
+import { type Received, startTarget } from '../support/http.js';
+
+const minute = 60_000;
+
+interface Body {
+  readonly id: string;
+  readonly event: string;
+  readonly alerts: readonly { rule: string; job: string; schedule: string | null; text: string }[];
+}
+
+const bodiesOf = (received: readonly Received[]) => received.map(({ body }) => JSON.parse(body) as Body);
+
+/** What was told, in the order in which it came. */
+const toldTo = (received: readonly Received[]) =>
+  bodiesOf(received).flatMap(({ event, alerts }) =>
+    alerts.map(({ rule, job, schedule }) => `${event} ${rule} ${schedule ?? job}`),
+  );
+
+/** The job that sends, quick to try again. */
+function senderTo(settings: Partial<AlertSettings>): JobDefinition {
+  const sender = alertJob({ webhook: null, email: null, ...settings }) as unknown as JobDefinition;
+  return { ...sender, retry: { ...sender.retry, delay: 50 } };
+}
+
+/** A producer's look at what there is, as often as it is asked for. */
+function watchOf({ broker, events }: Fixture, jobs: readonly JobDefinition[], more: Partial<AlertInput> = {}) {
+  const input = { registry: createRegistry(jobs), app: 'test', release: '1', now: Date.now, ...more };
+  return createAlertWatch({ broker, channels: ['webhook'] as AlertChannel[], emit: events.emit, ...input });
+}
+
+/** A job whose runs fail as long as they are told to. */
+function moody(alerts: NonNullable<Parameters<typeof defineJob>[0]['alerts']> = { cooldown: 0 }) {
+  const mood = { fails: true };
+  const run = () => {
+    if (mood.fails) throw new Error('no disk');
+  };
+  const schedules = [{ id: 'moody-tick', every: '1s' as const }];
+  const job = defineJob({ name: 'moody', schedules, retry: { attempts: 1 }, alerts, run });
+  return { job: job as unknown as JobDefinition, mood };
+}
+
+describe('an alert of a schedule', () => {
+  it('comes to the webhook once when it starts and once when it ends, with a producer that dies in between', async () => {
+    const target = await startTarget((_, response) => void response.end());
+    const { job, mood } = moody();
+    const jobs = [job, senderTo({ webhook: { url: target.url, format: 'json' } })];
+    const f = await fixture(jobs);
+    await f.produce();
+    await f.work();
+    await f.events.next('run.failed', ({ job: name }) => name === 'moody');
+    await eventually(async () => (await ledgerOf(f)).includes('failed'));
+
+    // Each dies right after what it has noted: one before anything is sent, one before it knows that it is.
+    const dying = (at: string) => ({
+      onStep: (step: string) => {
+        if (step === at) throw new Error('killed');
+      },
+    });
+    await expect(watchOf(f, jobs, dying('noted')).look()).rejects.toThrow('killed');
+    expect(target.received).toEqual([]);
+    await expect(watchOf(f, jobs, dying('added')).look()).rejects.toThrow('killed');
+    const watch = watchOf(f, jobs);
+    await watch.look();
+    await eventually(() => target.received.length > 0);
+    expect(toldTo(target.received)).toEqual(['alert.started failed moody-tick']);
+    expect(bodiesOf(target.received)[0]?.alerts[0]?.text).toMatch(/^the tick of 20\S+Z failed: no disk$/);
+    expect(target.received[0]?.headers['idempotency-key']).toBe(bodiesOf(target.received)[0]?.id);
+
+    mood.fails = false;
+    await f.events.next('run.succeeded', ({ job: name }) => name === 'moody');
+    await eventually(async () => (await ledgerOf(f)).at(-1) === 'succeeded');
+    await watch.look();
+    await eventually(() => target.received.length > 1);
+    await watchOf(f, jobs).look();
+    await watch.look();
+    expect(toldTo(target.received)).toEqual(['alert.started failed moody-tick', 'alert.ended failed moody-tick']);
+    expect(await f.broker.queue(alertJobName).getJobCounts('completed', 'wait', 'delayed')).toMatchObject({
+      completed: 2,
+      wait: 0,
+      delayed: 0,
+    });
+    expect(f.events.of('alert.started')).toHaveLength(0); // both who decided it died before they could say so
+    expect(f.events.of('alert.ended')).toMatchObject([{ rule: 'failed', job: 'moody', schedule: 'moody-tick' }]);
+  });
+
+  it('is of one that is broken for longer than the producer takes to mend it', async () => {
+    const { job } = moody();
+    const jobs = [job, senderTo({})];
+    const f = await fixture(jobs);
+    let now = Date.now();
+    const watch = watchOf(f, jobs, { now: () => now });
+    await watch.look();
+    now += minute;
+    await watch.look();
+    expect(f.events.of('alert.started')).toMatchObject([
+      { rule: 'broken', schedule: 'moody-tick', reason: 'it is not in Redis' },
+    ]);
+
+    // Another producer takes over: it neither ends it, nor tells it anew.
+    await watchOf(f, jobs, { now: () => now }).look();
+    expect(f.events.of('alert.ended')).toEqual([]);
+    await f.produce();
+    await watch.look();
+    expect(f.events.of('alert.ended')).toMatchObject([{ rule: 'broken', schedule: 'moody-tick' }]);
+  });
+
+  it('is not told where nobody is to hear of it, or its job says false', async () => {
+    const { job } = moody(false);
+    const jobs = [job, senderTo({})];
+    const f = await fixture(jobs);
+    let now = Date.now();
+    const watches = [watchOf(f, jobs, { now: () => now }), watchOf(f, jobs, { now: () => now, channels: [] })];
+    for (const watch of watches) await watch.look();
+    now += 60 * minute;
+    for (const watch of watches) await watch.look();
+    expect(await f.broker.client.hkeys(f.broker.keys.alerts.states)).toEqual(['looked test']);
+  });
+});
+
+describe('an alert of a job', () => {
+  it('is of runs that wait, of no worker, and of a run that failed; and over when all is well', async () => {
+    const mood = { fails: true };
+    const run = () => {
+      if (mood.fails) throw new Error('no disk');
+    };
+    const alerts = { cooldown: 0, queueAge: '5m', noWorker: '1m', failures: 2 } as const;
+    const job = defineJob({ name: 'adhoc', retry: { attempts: 1 }, alerts, run }) as unknown as JobDefinition;
+    const jobs = [job, senderTo({})];
+    const f = await fixture(jobs);
+    let now = Date.now();
+    const watch = watchOf(f, jobs, { now: () => now });
+    const started = () => f.events.of('alert.started').map(({ rule }) => rule);
+    const ended = () => f.events.of('alert.ended').map(({ rule }) => rule);
+    await enqueue(f.broker, job, {}, { priority: 5 });
+    await enqueue(f.broker, job, {}, { delay: 30 * minute });
+    await watch.look();
+    expect(started()).toEqual([]);
+    now += 6 * minute;
+    await f.broker.queue('adhoc').pause();
+    await watch.look();
+    expect(started()).toEqual(['noWorker']); // what somebody has paused waits because of that
+    await f.broker.queue('adhoc').resume();
+    await watch.look();
+    expect(started()).toEqual(['noWorker', 'queueAge']);
+
+    // Its mark comes and goes twice a second.
+    const pool = await f.work({ jobs: [job], stalledCheckMs: 500 });
+    await f.events.next('run.failed');
+    await eventually(async () => {
+      await watch.look();
+      return ended().length === 2;
+    });
+    expect(ended().sort()).toEqual(['noWorker', 'queueAge']);
+    expect(started().at(-1)).toBe('failed');
+    await enqueue(f.broker, job, {});
+    await eventually(() => f.events.of('run.failed').length === 2);
+    await watch.look();
+    expect(started().at(-1)).toBe('failures');
+    mood.fails = false;
+    await enqueue(f.broker, job, {});
+    await f.events.next('run.succeeded');
+    await watch.look();
+    expect(ended().slice(2).sort()).toEqual(['failed', 'failures']);
+    await pool.stop(Date.now());
+    await eventually(async () => (await f.broker.client.exists(f.broker.queue('adhoc').toKey('stalled-check'))) === 0);
+
+    // The delayed one is due, and only a worker would let it go on.
+    now += 40 * minute;
+    await watch.look();
+    expect(started().slice(-2).sort()).toEqual(['noWorker', 'queueAge']);
+  });
+});
+
+describe('sending an alert', () => {
+  it('is tried again where the webhook answers 500, and holds to the cool-down', async () => {
+    let answers = 0;
+    const target = await startTarget((_, response) => {
+      response.statusCode = answers++ === 0 ? 500 : 200;
+      response.end();
+    });
+    const { job } = moody({ cooldown: '30m', noWorker: false, queueAge: false });
+    const jobs = [job, senderTo({ webhook: { url: `${target.url}/secret-path`, format: 'slack' } })];
+    const f = await fixture(jobs);
+    let now = Date.now();
+    const watch = watchOf(f, jobs, { now: () => now });
+    await watch.look();
+    now += minute;
+    await watch.look();
+    await f.work({ jobs: jobs.slice(1) });
+    await f.events.next('run.succeeded', ({ job: name }) => name === alertJobName);
+    expect(target.received.map(({ url }) => url)).toEqual(['/secret-path', '/secret-path']);
+    expect(JSON.parse(String(target.received[1]?.body))).toEqual({
+      text: ':red_circle: *moody-tick (moody) is broken*: it is not in Redis',
+    });
+    const [failure] = f.events.of('run.failed');
+    expect(failure?.reason).toBe(`the webhook at ${new URL(target.url).host} answered 500`);
+    expect(JSON.stringify(f.events.all)).not.toContain('secret-path');
+
+    const producer = await f.produce();
+    await watch.look();
+    expect(f.events.of('alert.ended')).toHaveLength(1);
+    await producer.stop(Date.now());
+    await f.broker.client.hdel(f.broker.keys.schedules, 'moody-tick');
+    await watch.look();
+    now += minute;
+    await watch.look();
+    expect(f.events.of('alert.started')).toHaveLength(1);
+    now += 30 * minute;
+    await watch.look();
+    expect(f.events.of('alert.started')).toHaveLength(2);
+  });
+
+  it('comes by mail as well, under an id of its own', async () => {
+    const mails: string[] = [];
+    const server = new SMTPServer({
+      authOptional: true,
+      disabledCommands: ['STARTTLS'],
+      onData(stream, _session, done) {
+        let text = '';
+        stream.setEncoding('utf8').on('data', (data: string) => {
+          text += data;
+        });
+        stream.on('end', () => {
+          mails.push(text);
+          done();
+        });
+      },
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server.server, 'listening');
+    onTestFinished(() => new Promise<void>((resolve) => server.close(() => resolve())));
+    const { port } = server.server.address() as AddressInfo;
+    const email = { smtpUrl: `smtp://127.0.0.1:${port}`, from: 'Rondo <rondo@example.com>', to: ['ops@example.com'] };
+    const { job } = moody();
+    const jobs = [job, senderTo({ email })];
+    const f = await fixture(jobs);
+    let now = Date.now();
+    const watch = watchOf(f, jobs, { now: () => now, channels: ['email'] });
+    await watch.look();
+    now += minute;
+    await watch.look();
+    await f.work({ jobs: jobs.slice(1) });
+    await f.events.next('run.succeeded', ({ job: name }) => name === alertJobName);
+    expect(mails).toHaveLength(1);
+    expect(mails[0]).toContain('Subject: [test] moody-tick (moody) is broken');
+    expect(mails[0]).toContain('From: Rondo <rondo@example.com>');
+    expect(mails[0]).toContain('To: ops@example.com');
+    expect(mails[0]).toContain('it is not in Redis');
+    expect(mails[0]).toMatch(/^Message-ID: <[0-9a-f-]{36}@test\.rondo>/im);
+  });
+
+  it('fails with what is missing where the worker that has it knows no channel', async () => {
+    const sender = senderTo({});
+    const f = await fixture([{ ...sender, retry: { ...sender.retry, attempts: 1 } }]);
+    await f.work();
+    const message = { id: '1', event: 'alert.started', app: 'test', at: '2026-11-21T07:00:00Z', alerts: [], more: 0 };
+    await enqueue(f.broker, sender, { ...message, channel: 'email' }, { attempts: 1 });
+    const { reason } = await f.events.next('run.failed');
+    expect(reason).toBe('RONDO_ALERT_EMAIL is not set for this worker: workers and producers want the same channels');
+  });
+});
+
+async function ledgerOf({ broker }: Fixture): Promise<string[]> {
+  const { readTicks } = await import('../../src/broker/ledger.js');
+  const { entries } = await readTicks(broker, { job: 'moody', schedule: 'moody-tick' });
+  return entries.map(({ outcome }) => outcome).filter((outcome) => outcome !== 'running');
+}
