@@ -118,9 +118,7 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
   const unknown = Object.keys(given).filter((key) => !(key in settings.shape));
   const problems = [...(read.error ? problemsOf(read.error, withoutSecrets(given)) : []), ...misspelt(unknown)];
   problems.push(...ofFile);
-  if (given.NODE_ENV === 'production' && !given.REDIS_URL) {
-    problems.push({ where: 'REDIS_URL', expected: 'the address of a Redis, with NODE_ENV=production', got: 'nothing' });
-  }
+  problems.push(...missingRedis(given));
   if (api && ofFile.length === 0 && fromFile.length === 0) problems.push(...missingKeys(given));
   if (api && read.data) problems.push(...samePort(read.data, given));
   problems.push(...missingForMail(given));
@@ -328,6 +326,11 @@ function isHttpUrl(text: string): boolean {
 
 function isMailAddress(text: string): boolean {
   return /^[^\s@<>,]+@[^\s@<>,]+$/.test(text);
+}
+
+function missingRedis({ NODE_ENV, REDIS_URL }: Record<string, string | undefined>): Problem[] {
+  if (NODE_ENV !== 'production' || REDIS_URL) return [];
+  return [{ where: 'REDIS_URL', expected: 'the address of a Redis, with NODE_ENV=production', got: 'nothing' }];
 }
 
 function samePort(

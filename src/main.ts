@@ -164,7 +164,7 @@ async function startApi(shared: Shared, beside: readonly Watched[]): Promise<Wat
 async function open(shared: Shared, role: Role, profile: Profile): Promise<Broker> {
   const { config, registry, redis, parts, emit, metrics } = shared;
   const ruleOf = (schedule: string) => registry.findSchedule(schedule)?.schedule.next;
-  const broker = await openBroker({ redis, profile, prefix: config.prefix, ruleOf, emit });
+  const broker = await openBroker({ redis, profile, prefix: config.prefix, ruleOf, jobOf: registry.find, emit });
   await parts.start({ name: `${profile} connection`, start: async () => {}, stop: broker.close });
   metrics.pings.watch(role, broker.client);
   return broker;

@@ -17,6 +17,8 @@ export interface Broker {
   readonly repeatStrategy: RepeatStrategy;
   /** The rule of a schedule whose times are computed by code, where this process knows it. */
   readonly ruleOf: (schedule: string) => NextTick | undefined;
+  /** What this process knows of a job, by its name. */
+  readonly jobOf: (job: string) => JobDefinition | undefined;
   queue(job: string): Queue;
   /** Closes the queues and the connection. */
   close(): Promise<void>;
@@ -61,6 +63,8 @@ export interface BrokerInput {
   readonly prefix: string;
   /** The rule of a schedule whose times are computed by code, where this process knows it. */
   readonly ruleOf: (schedule: string) => NextTick | undefined;
+  /** What this process knows of a job, by its name. */
+  readonly jobOf: (job: string) => JobDefinition | undefined;
   readonly emit: Emit;
 }
 
@@ -69,9 +73,9 @@ export interface BrokerInput {
  *
  * @throws RondoError `redis-unreachable`, or `store-newer` where a newer release has marked it
  */
-export async function openBroker({ redis, profile, prefix, ruleOf, emit }: BrokerInput): Promise<Broker> {
+export async function openBroker({ redis, profile, prefix, ruleOf, jobOf, emit }: BrokerInput): Promise<Broker> {
   const client = await connect(redis, profile, emit);
-  const parts = { client, address: redis.shown, keys: keysUnder(prefix), ruleOf };
+  const parts = { client, address: redis.shown, keys: keysUnder(prefix), ruleOf, jobOf };
   const broker = createBroker({ ...parts, repeatStrategy: createRepeatStrategy(ruleOf, emit) });
   try {
     await claimStore(broker);

@@ -13,6 +13,7 @@ import { RondoError } from '../errors.js';
 import { show } from '../problems.js';
 import { chunks } from '../producers/chunks.js';
 import type { PutOfMany } from '../producers/put.js';
+import type { Redriven } from '../producers/redrive.js';
 import type { RunView } from '../producers/run-view.js';
 import type { ScheduleView } from '../producers/views.js';
 import type { BackfillControl, Control, Definitions, RunsWanted } from './control.js';
@@ -141,18 +142,24 @@ async function pausedOf({ jobs }: RondoClient) {
   });
 }
 
-/** At most 5,000 with one request: those of a job with more are several. */
-async function redriveAll({ jobs }: RondoClient, job: string, options: { code?: string; limit?: number }) {
+/** At most 5,000 with one request: those of a job with more are several, of what had failed at the first. */
+export async function redriveAll(
+  { jobs }: { readonly jobs: Pick<RondoClient['jobs'], 'redrive'> },
+  job: string,
+  options: { code?: string; limit?: number },
+  atOnce = 1_000,
+): Promise<Redriven> {
   const { limit = Number.POSITIVE_INFINITY, ...rest } = options;
   let redriven = 0;
+  let before: string | null = null;
   for (;;) {
-    const asked = Math.min(mostRedriven, limit - redriven);
-    const done = await jobs.redrive(job, { ...rest, limit: asked, timeoutMs: patientMs });
+    const asked = Math.min(atOnce, limit - redriven);
+    const done = await jobs.redrive(job, { ...rest, ...(before && { before }), limit: asked, timeoutMs: patientMs });
+    before ??= done.before;
     redriven += done.redriven;
     if (done.redriven < asked || redriven >= limit) return { redriven, failed: done.failed };
   }
 }
-const mostRedriven = 1_000;
 
 /** The newest of one job or of all; of the delayed ones the soonest. */
 async function runsOf(client: RondoClient, { job, state, schedule, code, limit }: RunsWanted) {

@@ -71,8 +71,14 @@ export function redisControl(session: Operator & { readonly config: Deployment }
       const noted: Noted = { action: 'jobs redrive', subject: { kind: 'job', job }, request: options };
       return audited(session, noted, () => redrive(broker, definition, options));
     },
-    pauseJob: async (job, { by = whoAmI(), note }) => pauseJob(broker, nameOf(job), { by, note, now: Date.now() }),
-    resumeJob: async (job) => resumeJob(broker, nameOf(job)),
+    async pauseJob(job, { by = whoAmI(), note }) {
+      const noted: Noted = { action: 'jobs pause', subject: { kind: 'job', job: nameOf(job) }, request: { by, note } };
+      return audited(session, noted, () => pauseJob(broker, job, { by, note, now: Date.now() }));
+    },
+    async resumeJob(job) {
+      const noted: Noted = { action: 'jobs resume', subject: { kind: 'job', job: nameOf(job) } };
+      return audited(session, noted, () => resumeJob(broker, job));
+    },
     pausedJobs: () => listPaused(broker, registry),
     goneJobs: () => listGone(broker, registry, config.app),
 

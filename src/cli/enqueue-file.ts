@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { createReadStream, statSync } from 'node:fs';
 import { type Problem, RondoError } from '../errors.js';
-import { show } from '../problems.js';
+import { faultInJson } from '../json-fault.js';
 import { createBar } from './bar.js';
 import { codeOf } from './codes.js';
 import type { Control, ManyOptions } from './control.js';
@@ -79,9 +79,9 @@ async function enqueueBatch(control: Control, job: string, batch: readonly Line[
 function payloadIn({ number, text }: Line, wrong: Problem[]): unknown {
   try {
     return JSON.parse(text);
-  } catch (error) {
-    const expected = `a payload as JSON (${(error as Error).message})`;
-    wrong.push({ where: `line ${number}`, expected, got: show(text) });
+  } catch {
+    // Not the text, which may hold a secret.
+    wrong.push({ where: `line ${number}`, expected: 'a payload as JSON', got: `what is none ${faultInJson(text)}` });
     return null;
   }
 }

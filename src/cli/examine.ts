@@ -95,7 +95,9 @@ async function judgePrefix(client: RedisClient, prefix: string): Promise<Finding
 async function examineStore(patient: Patient): Promise<void> {
   const { config, redis, registry, findings, looked, now } = patient;
   const ruleOf = (id: string) => registry?.findSchedule(id)?.schedule.next;
-  const broker = await openBroker({ redis, profile: 'fail-fast', prefix: config.prefix, ruleOf, emit: () => {} });
+  const jobOf = (name: string) => registry?.find(name);
+  const { prefix } = config;
+  const broker = await openBroker({ redis, profile: 'fail-fast', prefix, ruleOf, jobOf, emit: () => {} });
   try {
     const input = { broker, registry, prefix: config.prefix, app: config.app, release: config.release, now, searchMs };
     const seen = await readStoreFacts(input);

@@ -11,7 +11,7 @@ import { addJobPauseCommands, printPaused } from './job-pause.js';
 import { facts, print, table } from './output.js';
 import { addRedriveCommands, printGone } from './redrive.js';
 import { withControl, withDefinitions } from './session.js';
-import { durationMs, jsonOrStdin, moment, oneOf, wholeNumber } from './values.js';
+import { delayMs, durationMs, jsonOrStdin, momentOfYear, oneOf, wholeNumber } from './values.js';
 
 interface EnqueueFlags {
   payload?: unknown;
@@ -67,13 +67,13 @@ export function addJobCommands(jobs: Command): void {
       'a payload a line, as NDJSON; - reads standard input. Again within 24 h it adds none twice',
     )
     .option('--anew', 'with --file: these are other runs, though the same file was enqueued before')
-    .option('--delay <duration>', 'start it this much later', durationMs)
-    .option('--at <time>', 'start it at this time', moment)
+    .option('--delay <duration>', 'start it this much later', delayMs)
+    .option('--at <time>', 'start it at this time', momentOfYear)
     .option('--priority <number>', '1 goes first', wholeNumber(1, 2_097_151))
     .option('--attempts <number>', 'how often it is tried in all', wholeNumber(1, 1_000))
     .option('--expires-in <duration>', 'do not start it later than this after it was due', durationMs)
     .option('--deduplicate <key>', 'one run in place of many with the same key')
-    .option('--ttl <duration>', 'with --deduplicate: for how long; until the run has ended, unless told', durationMs)
+    .option('--ttl <duration>', 'with --deduplicate: for how long; until the run has ended, unless told', delayMs)
     .option('--mode <mode>', 'with --deduplicate: throttle (the first wins) or debounce (the last)', oneOf(modes))
     .option('--json', 'print JSON')
     .action((name: string, flags: EnqueueFlags) => {
@@ -98,7 +98,8 @@ async function enqueueLines(control: Control, job: string, flags: EnqueueFlags):
   const { payload, file = '-', anew = false, deduplicate, ttl: _ttl, mode: _mode, json, ...options } = flags;
   if (payload !== undefined) refuse('either --payload or --file, not both');
   if (deduplicate !== undefined) refuse('--deduplicate is for one run, not for those of a --file');
-  const enqueued = await enqueueFile(control, job, file, { options, anew });
+  const noted = { action: 'jobs enqueue --file', request: { job, file, ...options } };
+  const enqueued = await control.asOne(noted, () => enqueueFile(control, job, file, { options, anew }));
   print({ job, enqueued }, { json }, () => `${enqueued} runs of ${job} are enqueued`);
 }
 

@@ -49,7 +49,8 @@ export async function withRedis<Result>(
     }
     const { openBroker } = await import('../broker/queues.js');
     const ruleOf = (id: string) => session.registry.findSchedule(id)?.schedule.next;
-    const broker = await openBroker({ redis, profile: 'fail-fast', prefix, ruleOf, emit: () => {} });
+    const jobOf = session.registry.find;
+    const broker = await openBroker({ redis, profile: 'fail-fast', prefix, ruleOf, jobOf, emit: () => {} });
     try {
       return await work({ ...session, broker });
     } finally {

@@ -20,6 +20,22 @@ export function durationMs(text: string): number {
   return ms;
 }
 
+/** How much later a run may start: up to a year, as over HTTP. */
+export function delayMs(text: string): number {
+  const ms = durationMs(text);
+  if (ms > yearMs) throw new InvalidArgumentError(`Expected a duration of at most 365d; got "${text}".`);
+  return ms;
+}
+
+/** When a run may start. */
+export function momentOfYear(text: string): number {
+  const time = moment(text);
+  if (time - Date.now() > yearMs) throw new InvalidArgumentError(`Expected a time within a year; got "${text}".`);
+  return time;
+}
+
+const yearMs = 365 * 86_400_000;
+
 export function moment(text: string): number {
   const time = momentOr(text);
   if (time === null)
@@ -34,6 +50,8 @@ export function futureMoment(text: string): number {
   if (time === null)
     throw new InvalidArgumentError(`Expected a duration such as 2h or an ISO time with its zone; got "${text}".`);
   if (time <= Date.now()) throw new InvalidArgumentError(`Expected a time to come; got "${text}".`);
+  if (time - Date.now() > 100 * yearMs)
+    throw new InvalidArgumentError(`Expected a time within 100 years; got "${text}".`);
   return time;
 }
 

@@ -81,6 +81,13 @@ export interface RondoClient<Jobs extends JobList = JobList> {
   ): Promise<{ readonly entries: readonly AuditView[]; readonly next: string | null }>;
 }
 
+interface RedriveOptions {
+  readonly code?: string;
+  readonly limit?: number;
+  /** What the first answer told, where a redrive takes several: runs that fail again meanwhile are passed over. */
+  readonly before?: string | Date;
+}
+
 export interface AuditQuery {
   readonly from?: Moment;
   readonly to?: Moment;
@@ -105,8 +112,8 @@ export interface JobClient<Jobs extends JobList> {
   /** Lets failed runs begin anew, oldest first, 1,000 unless told. Sent once. */
   redrive(
     job: JobName<Jobs>,
-    options?: CallOptions & { readonly code?: string; readonly limit?: number },
-  ): Promise<{ readonly redriven: number; readonly failed: number }>;
+    options?: CallOptions & RedriveOptions,
+  ): Promise<{ readonly redriven: number; readonly failed: number; readonly before: string | null }>;
   /** Stops the job's queue, ad-hoc runs too; what runs goes on. */
   pause(job: JobName<Jobs>, options?: CallOptions & { readonly note?: string }): Promise<JobPause>;
   /** Tells whether it was paused. */
@@ -158,7 +165,7 @@ export function createClient<Jobs extends JobList = JobList>(settings: Transport
         const remaining = deadline - Date.now();
         if (remaining <= 0) throw new RondoTimeoutError(`${job} ${id} has not ended within ${timeoutMs} ms`);
         const askedAt = Date.now();
-        const waitMs = Math.min(longPollMs, remaining);
+        const waitMs = Math.min(longPollMs, Math.ceil(remaining));
         const call = { method: 'GET', path: runAt(job, id), query: { wait: `${waitMs}ms` }, repeatable: true } as const;
         // An answer that comes at the very end of the time is an answer.
         const run = (await send({ ...call, tryMs: waitMs + graceMs, timeoutMs: remaining + graceMs, signal })) as Run;
@@ -170,7 +177,8 @@ export function createClient<Jobs extends JobList = JobList>(settings: Transport
 
     async cancel(job: string, id: string, options?: CallOptions) {
       const call = { method: 'POST', path: runAt(job, id, '/cancel'), repeatable: true, ...options } as const;
-      return ((await send(call)) as { cancelled: 'removed' | 'told' }).cancelled;
+      const ifGone = { code: 'run-unknown', answer: { cancelled: 'removed' } };
+      return ((await send({ ...call, ifGone })) as { cancelled: 'removed' | 'told' }).cancelled;
     },
 
     async retry(job: string, id: string, options?: CallOptions): Promise<void> {
@@ -207,13 +215,11 @@ function jobCalls(send: ReturnType<typeof createTransport>) {
       const answer = await send({ method: 'GET', path: '/gone-jobs', repeatable: true, ...options });
       return (answer as { jobs: readonly GoneJob[] }).jobs;
     },
-    async redrive(
-      job: string,
-      { code, limit, ...options }: CallOptions & { readonly code?: string; readonly limit?: number } = {},
-    ) {
-      const call = { method: 'POST', path: at(job, '/redrive'), body: { code, limit }, repeatable: false } as const;
-      const { redriven, failed } = (await send({ ...call, ...options })) as { redriven: number; failed: number };
-      return { redriven, failed };
+    async redrive(job: string, { code, limit, before, ...options }: CallOptions & RedriveOptions = {}) {
+      const body = { code, limit, before };
+      const answer = await send({ method: 'POST', path: at(job, '/redrive'), body, repeatable: false, ...options });
+      const done = answer as { redriven: number; failed: number; before?: string | null };
+      return { redriven: done.redriven, failed: done.failed, before: done.before ?? null };
     },
     async pause(job: string, { note, ...options }: CallOptions & { readonly note?: string } = {}) {
       const call = { method: 'POST', path: at(job, '/pause'), body: { note }, repeatable: true, ...options } as const;

@@ -85,7 +85,8 @@ export async function relayOutbox(
   let failures = 0;
   while (!signal.aborted) {
     const done = await relayOnce(input).catch((error: unknown) => onTrouble({ id: null, refused: false, error }));
-    const failed = !done || done.kept > 0;
+    // One row that the API does not want yet keeps no other waiting: it waits by itself.
+    const failed = !done || (done.kept > 0 && done.enqueued + done.refused === 0);
     failures = failed ? failures + 1 : 0;
     if (!failed && done.enqueued + done.refused > 0) continue;
     const pauseMs = failed ? Math.min(30_000, idleMs * 2 ** (failures - 1)) : idleMs;
@@ -146,6 +147,9 @@ RETURNING id::text, job, payload::text, options::text`;
 
 const some = '(SELECT value::uuid FROM jsonb_array_elements_text($1::text::jsonb))';
 const deleteSql = `DELETE FROM rondo_outbox WHERE id IN ${some} RETURNING id`;
-// Behind what else is due: rows of a job that is disabled must not keep the others waiting.
-const keepSql = `UPDATE rondo_outbox SET due_at = now() + interval '1 second' WHERE id IN ${some} RETURNING id`;
+// Behind what else is due, and the further the older it is: rows of a job that is disabled must not keep others waiting.
+const keepSql = `
+UPDATE rondo_outbox
+SET due_at = now() + least(interval '1 minute', greatest(interval '1 second', (now() - created_at) / 4))
+WHERE id IN ${some} RETURNING id`;
 const refuseSql = 'UPDATE rondo_outbox SET refused = $2 WHERE id = $1::uuid RETURNING id';

@@ -139,7 +139,8 @@ export function createScheduleClient<Jobs extends JobList>(send: Transport): Sch
     list: (query: ScheduleQuery = {}, options?: CallOptions) => get('/schedules', options, query),
     get: (id: string, options?: CallOptions) => get(at(id), options),
     put: (id: string, schedule: object, options?: CallOptions) => change('PUT', at(id), options, schedule),
-    remove: (id: string, options?: CallOptions) => change('DELETE', at(id), options),
+    remove: (id: string, options?: CallOptions) =>
+      send({ method: 'DELETE', path: at(id), repeatable: true, ifGone: removedBefore, ...options }),
     pause: (id: string, { note, until, ...options }: PauseOptions & CallOptions = {}) =>
       change('POST', at(id, '/pause'), options, { note, until: typeof until === 'number' ? `${until}ms` : until }),
     resume: (id: string, options?: CallOptions) => change('POST', at(id, '/resume'), options, {}),
@@ -169,6 +170,7 @@ export function createScheduleClient<Jobs extends JobList>(send: Transport): Sch
   return calls as unknown as ScheduleClient<Jobs>;
 }
 
+const removedBefore = { code: 'schedule-unknown', answer: null };
 /** The API takes up to a minute for many thousands, in ms. */
 const applyMs = 65_000;
 

@@ -32,6 +32,8 @@ export interface Call extends CallOptions {
    * between. What was refused with 429 is sent again in any case.
    */
   readonly repeatable: boolean;
+  /** What it means that there is no such thing, where a try before, whose answer was lost, may have removed it. */
+  readonly ifGone?: { readonly code: string; readonly answer: unknown };
   /** How long one try may take where another may follow, in ms: a connection that hangs is given up. 15 s unless told. */
   readonly tryMs?: number;
 }
@@ -69,13 +71,16 @@ export function createTransport(settings: TransportSettings): Transport {
   return async ({ timeoutMs = usualMs, ...call }) => {
     // Here, and not at each try: what JSON cannot say is the caller's mistake, and no trouble of the network's.
     const body = call.body === undefined ? undefined : JSON.stringify(call.body);
+    refuseUnsendable(call);
     return repeated(call, timeoutMs, (deadline) => attempt(call, body, deadline));
   };
 
   async function attempt(call: Call, body: string | undefined, deadline: number): Promise<Attempt> {
     call.signal?.throwIfAborted();
     const remaining = Math.max(1, deadline - Date.now());
-    const bound = AbortSignal.timeout(call.repeatable ? Math.min(remaining, call.tryMs ?? defaultTryMs) : remaining);
+    const tryMs = call.repeatable ? Math.min(remaining, call.tryMs ?? defaultTryMs) : remaining;
+    // Timers take whole ms, and hold no more than this.
+    const bound = AbortSignal.timeout(Math.min(Math.ceil(tryMs), 2 ** 31 - 1));
     try {
       return { answer: await tryOnce(call, body, call.signal ? AbortSignal.any([call.signal, bound]) : bound) };
     } catch (error) {
@@ -93,10 +98,14 @@ async function repeated(
   attempt: (deadline: number) => Promise<Attempt>,
 ): Promise<unknown> {
   const deadline = Date.now() + timeoutMs;
+  let wasLost = false;
   for (let failures = 1; ; failures++) {
     const done = await attempt(deadline);
     if ('answer' in done) return done.answer;
     const { error } = done;
+    if (wasLost && call.ifGone && error instanceof RondoApiError && error.code === call.ifGone.code)
+      return call.ifGone.answer;
+    wasLost ||= !(error instanceof RondoApiError) || error.status >= 500;
     if (isOver(deadline) && !(error instanceof RondoApiError)) throw timedOut(call, timeoutMs, error);
     const pauseMs = mayRepeat(error, call.repeatable) ? pauseAfter(failures, error, Math.random()) : null;
     // Nothing is gained by waiting for a try that will not be.
@@ -134,6 +143,18 @@ export function wait(ms: number, signal?: AbortSignal): Promise<void> {
     }, ms);
     signal?.addEventListener('abort', stop, { once: true });
   });
+}
+
+/** @throws TypeError where an id would make another address, or no header takes the key */
+function refuseUnsendable({ path, idempotencyKey }: Call): void {
+  const strange = path
+    .split('/')
+    .slice(1)
+    .find((part) => ['', '.', '..'].includes(part));
+  if (strange !== undefined)
+    throw new TypeError(`expected the name of a job, or an id of a run or schedule; got "${strange}"`);
+  if (idempotencyKey !== undefined && !/^[\x21-\x7e]{1,255}$/.test(idempotencyKey))
+    throw new TypeError('idempotencyKey: expected 1 to 255 letters, digits or signs of ASCII, without spaces');
 }
 
 const isOver = (deadline: number) => Date.now() >= deadline;

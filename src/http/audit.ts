@@ -23,11 +23,12 @@ export function auditChanges(input: AuditInput, via: 'api' | 'board' | 'page'): 
   return async (request, response, next) => {
     if (isRead(request) || (via === 'api' && isEnqueue(request))) return next();
     const subject = subjectOf(request.path.split('/').slice(1).map(decodeURIComponent));
+    const mayBeDry = via === 'api' && /^\/schedules\/[^/]+\/backfill\/?$/.test(request.path);
     const before = await look(input, subject);
     beforeEnd(response, async () => {
       const { body } = request as { body?: { dryRun?: unknown; job?: unknown } };
       const wasRefused = response.statusCode >= 400 && response.statusCode < 500;
-      if (wasRefused || body?.dryRun === true) return;
+      if (wasRefused || (mayBeDry && body?.dryRun === true)) return;
       const after = await look(input, subject);
       const job = jobOf(subject, after ?? before, body);
       const differences = before === unread || after === unread ? { before, after } : differing(before, after);

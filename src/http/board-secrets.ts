@@ -5,6 +5,7 @@ import type { JobDefinition } from '../jobs/define-job.js';
 import { shownUrl } from '../jobs/healthcheck.js';
 import { readPayload } from '../jobs/payload.js';
 import type { Registry } from '../jobs/registry.js';
+import { jobAt } from '../producers/runs.js';
 import { redactorOfRun, shownPayload } from '../producers/shown.js';
 
 /** A run, or the template of a scheduler, as Bull Board is about to answer it. */
@@ -84,7 +85,7 @@ function shownOptions(options: RunOptions): RunOptions {
 
 /** Logs and flows come without their run. */
 async function shownOfRun(broker: Broker, job: JobDefinition, id: string, body: object): Promise<unknown> {
-  const run = await broker.queue(job.name).getJob(id);
+  const run = await jobAt(broker.queue(job.name), id);
   return run ? redactorOfRun(job, run).value(body) : body;
 }
 

@@ -10,11 +10,14 @@ import { payloadSchemaOf } from '../jobs/describe.js';
 import type { Registry } from '../jobs/registry.js';
 import { inWords } from '../jobs/words.js';
 import { pauseJob, resumeJob } from '../producers/job-pause.js';
-import { enqueue } from '../producers/runs.js';
+import { type EnqueueOptions, enqueue } from '../producers/runs.js';
 import { hideSecrets, refusedEdit } from './board-secrets.js';
+import { jsonBody } from './body.js';
 import { principalIn, requires } from './guard.js';
 import type { Principal } from './keys.js';
 import { icon } from './pages.js';
+import { read } from './request.js';
+import { enqueueBody } from './routes/enqueue.js';
 import { sections } from './site/sections.js';
 import { withinMs } from './within.js';
 
@@ -28,6 +31,8 @@ export function boardRoutes(broker: Broker, registry: Registry): Router {
   const routes = Router();
   routes.use('/board', requires('read'));
   routes.post('/board/api/queues/:queue/add', requires('enqueue'));
+  // Before the board's own reader, which lets anything in, however deep.
+  routes.use('/board/api', jsonBody);
   // A page that asks every few seconds should not have to wait for each command to time out.
   routes.use('/board/api', async (_request, _response, next) => {
     await withinMs(1_500, broker.client.ping());
@@ -130,17 +135,18 @@ class JobQueue extends BullMQAdapter {
   }
 
   /** As over HTTP: the payload is checked, and the job's own policies hold. */
-  override async addJob(_name: string, data: unknown, { delay, attempts, priority }: AddOptions): Promise<Job> {
-    const options = { ...(delay && { delay }), ...(attempts && { attempts }), ...(priority && { priority }) };
-    const id = await enqueue(this.#broker, this.#job, data, options);
+  override async addJob(_name: string, data: unknown, given: unknown): Promise<Job> {
+    const { delay, attempts, priority } = Object(given) as Record<string, unknown>;
+    // What its form leaves empty comes as 0, or as a text of nothing.
+    const wanted = {
+      ...(delay ? { delay } : {}),
+      ...(attempts ? { attempts } : {}),
+      ...(priority ? { priority } : {}),
+    };
+    const { payload: _, at: __, ...options } = read(enqueueBody, wanted);
+    const id = await enqueue(this.#broker, this.#job, data, options as EnqueueOptions);
     return (await this.#broker.queue(this.#job.name).getJob(id)) as Job;
   }
-}
-
-interface AddOptions {
-  readonly delay?: number;
-  readonly attempts?: number;
-  readonly priority?: number;
 }
 
 function descriptionOf({ description, schedules }: JobDefinition): string {

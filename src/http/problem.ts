@@ -1,5 +1,6 @@
 import type { ErrorRequestHandler, Response } from 'express';
 import { errorTable, RondoError } from '../errors.js';
+import { faultInJson } from '../json-fault.js';
 
 /** Answers an error as problem details (RFC 9457), with its code and what exactly is wrong. */
 function sendProblem(response: Response, error: RondoError, further: object): void {
@@ -42,14 +43,24 @@ function wordsForBoard({ code, message }: RondoError) {
 /** Our own errors as they are; those of Redis, of Express and of its body parsers translated; the rest as `internal`. */
 export function inOurWords(error: unknown): RondoError {
   if (error instanceof RondoError) return error;
-  const { message = '', status, limit } = (error ?? {}) as { message?: string; status?: number; limit?: number };
+  const { message = '', status, limit, type, body } = (error ?? {}) as BodyError;
   if (isRedisTrouble(error)) return new RondoError('redis-unreachable', message, { cause: error });
   if (status === 413) return new RondoError('body-too-large', `at most ${sizeInWords(limit ?? 2 ** 20)}`);
   if (status === 415) return new RondoError('body-type', message);
   // Express's own word for an address such as "/v1/jobs/%ff".
   if (error instanceof URIError) return new RondoError('address-unreadable', message);
+  if (type === 'entity.parse.failed') return new RondoError('body-unreadable', faultInJson(String(body)));
   if (status === 400) return new RondoError('body-unreadable', message);
   return new RondoError('internal', '', { cause: error });
+}
+
+/** What Express's readers of bodies throw. The words of one that is no JSON quote it, and with it what is secret. */
+interface BodyError {
+  readonly message?: string;
+  readonly status?: number;
+  readonly limit?: number;
+  readonly type?: string;
+  readonly body?: unknown;
 }
 
 function sizeInWords(bytes: number): string {

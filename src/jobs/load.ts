@@ -30,8 +30,8 @@ const catalog = (settings: CatalogSettings): readonly JobDefinition[] => [
 ];
 
 /**
- * The jobs of this process: those of the user's own module, in place of the catalog; and beside either, what Rondo
- * itself works with.
+ * The jobs of this process: those of the user's own module, in place of the catalog; and beside either, where alerts
+ * have a channel, the job that sends them.
  *
  * @param path of the module, absolute; null where there is none
  * @throws RondoError `jobs-module`, `jobs-invalid`, or `config-invalid` where a switch names no job
@@ -42,7 +42,9 @@ export async function loadRegistry(
   switches: JobSwitches,
 ): Promise<Registry> {
   const { jobs, calendars } = path ? await loadJobs(path) : { jobs: catalog(settings), calendars: [] };
-  return createRegistry(switched([...jobs, alertJob(settings.alert)], switches), calendars);
+  const { alert } = settings;
+  const own = alert?.webhook || alert?.email ? [alertJob(alert)] : [];
+  return createRegistry(switched([...jobs, ...own], switches), calendars);
 }
 
 /** The jobs as the environment wants them. @throws RondoError `config-invalid` with names that no job has */

@@ -128,7 +128,7 @@ export const scheduleFields = z.strictObject({
   id: nameSchema,
   description: z.string().default(''),
   cron: cronSchema.optional(),
-  every: duration({ min: 1 }).optional(),
+  every: duration({ min: 1, max: 366 * day }).optional(),
   at: momentSchema.optional(),
   next: functionSchema.optional(),
   timezone: timezoneSchema.optional(),

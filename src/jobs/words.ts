@@ -54,8 +54,17 @@ export function briefly(ms: number): string {
 
 /** A time in ms since the epoch as ISO, without milliseconds where it has none. */
 export function isoTime(time: number): string {
-  return new Date(time).toISOString().replace('.000Z', 'Z');
+  // What is no number at all makes its whole entry senseless: whoever lists such ones says so.
+  if (Number.isNaN(Number(time))) throw new RangeError(`no time: ${String(time)}`);
+  return isoMs(time).replace('.000Z', 'Z');
 }
+
+/** With them. What a hand has written may be no time at all: that is told as the last one of the year 9999. */
+export function isoMs(time: number): string {
+  return new Date(Math.abs(time) <= lastMs ? time : lastMs).toISOString();
+}
+
+const lastMs = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
 
 /** The same, where there may be none. */
 export function isoOr(time: number | null | undefined): string | null {

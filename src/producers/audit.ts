@@ -97,7 +97,7 @@ async function readStream(
     const rows = await client.xrevrange(
       keys.audit[stream],
       end,
-      from === undefined ? '-' : String(from),
+      from === undefined ? '-' : String(Math.max(0, from)),
       'COUNT',
       batchSize,
     );
@@ -113,7 +113,8 @@ async function readStream(
 
 /** Of two entries of the same id, one in each stream, changes come first. */
 function endOf(stream: Stream, cursor: AuditCursor | undefined, to: number | undefined): string {
-  if (!cursor) return to === undefined ? '+' : String(to);
+  // Redis knows no time before 1970; of its first ms there is no entry.
+  if (!cursor) return to === undefined ? '+' : String(Math.max(0, to));
   const passed = stream === 'changes' || cursor.stream === 'refusals';
   return passed ? `(${cursor.id}` : cursor.id;
 }

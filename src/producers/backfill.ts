@@ -53,7 +53,7 @@ export async function previewBackfill(
  * `feedBackfill`, in this process or in a producer.
  *
  * @returns its record, or null where no tick is left to run
- * @throws RondoError `schedule-unknown`, `backfill-invalid`, `backfill-unconfirmed`, or `schedule-paused`
+ * @throws RondoError `schedule-unknown`, `backfill-invalid`, `backfill-unconfirmed`, `schedule-paused`, or `job-disabled`
  */
 export async function beginBackfill(
   broker: Broker,
@@ -62,6 +62,7 @@ export async function beginBackfill(
 ): Promise<{ readonly backfill: BackfillRecord | null; readonly resumed: boolean; readonly plan: BackfillPlan }> {
   const stored = await storedOr(broker, id);
   const of = { job: stored.specification.job, schedule: id };
+  if (broker.jobOf(of.job)?.enabled === false) throw new RondoError('job-disabled', of.job);
   for (;;) {
     const { plan, records, made, paused } = await planNow(broker, stored, input);
     if (paused) throw new RondoError('schedule-paused', `${id}: resume it first`);

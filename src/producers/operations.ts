@@ -77,7 +77,7 @@ async function accountForPause(broker: Broker, of: LedgerOf, now: number, emit: 
  *
  * @param force it starts even while another run executes, whatever the schedule says of overlap
  * @returns the run's id
- * @throws RondoError `schedule-unknown`
+ * @throws RondoError `schedule-unknown`, or `job-disabled`
  */
 export async function triggerSchedule(
   broker: Broker,
@@ -85,6 +85,7 @@ export async function triggerSchedule(
   { force = false } = {},
 ): Promise<{ job: string; run: string }> {
   const { job, payload, options } = (await storedOr(broker, id)).specification;
+  if (broker.jobOf(job)?.enabled === false) throw new RondoError('job-disabled', job);
   const { lateAfter: _, healthcheck: __, overlap, ...rest } = options;
   const jobId = triggeredId(id, randomUUID().slice(0, 8));
   await broker.queue(job).add(job, payload, { ...rest, ...(overlap && !force && { overlap }), jobId });

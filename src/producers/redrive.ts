@@ -9,6 +9,8 @@ export interface RedriveOptions {
   readonly code?: string;
   /** At most so many, those that failed first. */
   readonly limit?: number;
+  /** Only runs that failed no later, in ms since the epoch: pages of one redrive pass over what failed again meanwhile. */
+  readonly before?: number | undefined;
 }
 
 export interface Redriven {
@@ -39,17 +41,19 @@ export async function retryRun(broker: Broker, job: JobDefinition, id: string): 
 export async function redrive(
   broker: Broker,
   job: JobDefinition,
-  { code, limit = Number.POSITIVE_INFINITY }: RedriveOptions = {},
+  { code, limit = Number.POSITIVE_INFINITY, before }: RedriveOptions = {},
 ): Promise<Redriven> {
   mustBeEnabled(job);
   const queue = broker.queue(job.name);
   const failed = queue.toKey('failed');
   // What fails again while we are at it comes behind these: nothing is redriven twice.
-  let unseen = await broker.client.zcard(failed);
+  const last = before ?? '+inf';
+  let unseen = await broker.client.zcount(failed, '-inf', last);
   let kept = 0;
   let redriven = 0;
   while (unseen > 0 && redriven < limit) {
-    const ids = await broker.client.zrange(failed, String(kept), String(kept + Math.min(unseen, batchSize) - 1));
+    const size = Math.min(unseen, batchSize);
+    const ids = await broker.client.zrangebyscore(failed, '-inf', last, 'LIMIT', kept, size);
     if (ids.length === 0) break;
     unseen -= ids.length;
     const wanted = await wantedOf(broker, job.name, ids, code);
@@ -63,6 +67,12 @@ export async function redrive(
 }
 
 const batchSize = 500;
+
+/** When the run of a job that failed last did so, in ms since the epoch by its worker's clock; null where none has. */
+export async function lastFailure(broker: Broker, job: string): Promise<number | null> {
+  const [, time] = await broker.client.zrange(broker.queue(job).toKey('failed'), '-1', '-1', 'WITHSCORES');
+  return time === undefined ? null : Number(time);
+}
 
 /** @returns whether it was we who moved it: two may be at it */
 async function beginAnew(broker: Broker, job: string, id: string): Promise<boolean> {

@@ -1,4 +1,4 @@
-import type { Job, JobState, JobType } from 'bullmq';
+import type { Job, JobState, JobType, Queue } from 'bullmq';
 import { cancelRun } from '../broker/cancel.js';
 import { backfillOf } from '../broker/lane.js';
 import { ledgerKeys } from '../broker/ledger-format.js';
@@ -8,6 +8,7 @@ import { codeInStack, RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
 import type { Registry } from '../jobs/registry.js';
 import type { Redactor } from '../jobs/secrets.js';
+import { isoMs } from '../jobs/words.js';
 import { definitionOf, knownJob, type Undeclared } from './gone-jobs.js';
 import { type RunOrigin, type RunState, type RunView, runStates } from './run-view.js';
 import { redactorOfRun, shownPayload } from './shown.js';
@@ -44,9 +45,14 @@ export async function cancel(broker: Broker, job: string, id: string, by: string
   return done;
 }
 
+/** The run of an id: beside the runs lie keys of other kinds, which an id may name. */
+export async function jobAt(queue: Queue, id: string): Promise<Job | undefined> {
+  return (await queue.getJobState(id)) === 'unknown' ? undefined : queue.getJob(id);
+}
+
 /** Hides a run's secrets in what is told of it while it executes. @throws RondoError `run-unknown` */
 export async function readRedactor(broker: Broker, job: JobDefinition | Undeclared, id: string): Promise<Redactor> {
-  const found: Job | undefined = await broker.queue(job.name).getJob(id);
+  const found = await jobAt(broker.queue(job.name), id);
   if (!found) throw new RondoError('run-unknown', `${job.name} ${id}`);
   return redactorOfRun(definitionOf(job), found);
 }
@@ -103,7 +109,7 @@ export async function viewOf(
     state,
     origin,
     schedule,
-    tick: tick === null ? null : isoOf(tick),
+    tick: tick === null ? null : isoMs(tick),
     attempts: run.attemptsMade,
     maxAttempts: run.opts.attempts ?? 1,
     payload: shownPayload(job, run),
@@ -112,11 +118,11 @@ export async function viewOf(
     result: value(run.returnvalue ?? null),
     error: run.failedReason ? text(run.failedReason) : null,
     code: run.failedReason ? codeInStack(run.stacktrace?.at(-1)) : null,
-    enqueuedAt: isoOf(run.timestamp),
+    enqueuedAt: isoMs(run.timestamp),
     // One that is parked is due as soon as there is room.
-    dueAt: isoOf(run.timestamp + (backfillOf(run) ? 0 : (run.opts.delay ?? 0))),
-    startedAt: run.processedOn ? isoOf(run.processedOn) : null,
-    finishedAt: run.finishedOn ? isoOf(run.finishedOn) : null,
+    dueAt: isoMs(run.timestamp + (backfillOf(run) ? 0 : (run.opts.delay ?? 0))),
+    startedAt: run.processedOn ? isoMs(run.processedOn) : null,
+    finishedAt: run.finishedOn ? isoMs(run.finishedOn) : null,
   };
 }
 
@@ -140,5 +146,3 @@ async function originOf(broker: Broker, run: Job): Promise<Origin> {
   const claimed = await broker.client.hget(ledgerKeys(broker, { job: run.queueName, schedule }).run(id), 'tick');
   return { origin: 'scheduled', schedule, tick: claimed ? Number(claimed) : time };
 }
-
-const isoOf = (time: number) => new Date(time).toISOString();

@@ -68,7 +68,7 @@ async function scheduleFacts(broker: Broker, id: string): Promise<Facts | null> 
   const { job, description, timing, policy, payload, options, alerts = null, enabled = true } = specification;
   const { overlap = 'allow', lateAfter = null } = options;
   const healthcheck = options.healthcheck === undefined ? null : shownUrl(options.healthcheck);
-  const shown = shownPayload(undefined, { data: payload, opts: options });
+  const shown = shownPayload(broker.jobOf(job), { data: payload, opts: options });
   const policies = { policy, overlap, lateAfter, alerts, healthcheck };
   return { job, description, timing, ...policies, payload: shown, enabled, owner, pause };
 }

@@ -201,7 +201,7 @@ function viewOf(
     lateAfterMs: options.lateAfter ?? null,
     alerts: specification.alerts ?? null,
     healthcheck: options.healthcheck === undefined ? null : shownUrl(options.healthcheck),
-    payload: shownPayload(undefined, { data: payload, opts: options }),
+    payload: shownPayload(broker.jobOf(job), { data: payload, opts: options }),
     owner,
     release: release || null,
     put: put ? { by: put.by, at: isoTime(put.at) } : null,

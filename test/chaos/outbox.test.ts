@@ -131,5 +131,17 @@ test.skipIf(!programs)(
     expect(rows).toHaveLength(2);
     expect(rows.find(({ job }) => job === 'mail')?.refused).toContain('payload-invalid: The payload does not fit');
     expect(rows.find(({ job }) => job === 'mial')?.refused).toBeNull();
+
+    // The longer it has been in vain, the further away is its next turn.
+    await query(
+      `UPDATE rondo_outbox SET created_at = now() - interval '1 hour', due_at = 'epoch' WHERE job = 'mial'`,
+      [],
+    );
+    expect(await relayOnce(input)).toEqual({ enqueued: 0, refused: 0, kept: 1 });
+    const later = await query(
+      `SELECT id FROM rondo_outbox WHERE refused IS NULL AND due_at > now() + interval '50 seconds'`,
+      [],
+    );
+    expect(later.rows).toHaveLength(1);
   },
 );

@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, inject, it } from 'vitest';
 import { z } from 'zod';
 import { defineJob } from '../../src/jobs/define-job.js';
@@ -7,7 +9,7 @@ import { wantedOf } from '../../src/producers/plan.js';
 import { reconcile } from '../../src/producers/schedules.js';
 import { fixture } from '../support/harness.js';
 import { type Api, expectProblem, secretOf } from '../support/http.js';
-import { writeJobs } from '../support/jobs-module.js';
+import { freshFolder, writeJobs } from '../support/jobs-module.js';
 import { runWarm } from '../support/processes.js';
 
 const mail = defineJob({
@@ -111,7 +113,7 @@ describe('the audit log', () => {
     await api.call('PATCH', `${board}/mail/${id}/update-data`, { key: 'operate', json: { jobData } });
     await api.call('PUT', `${board}/mail/${id}/promote`, { key: 'operate' });
     await api.call('PUT', `${board}/mail/pause`, { key: 'operate' });
-    await api.call('POST', `${board}/mail/add`, { json: { name: 'mail', data: payload, options: {} } });
+    await api.call('POST', `${board}/mail/add`, { json: { name: 'mail', data: payload, options: {}, dryRun: true } });
     await api.call('PUT', `${board}/mail/obliterate`, { key: 'operate', json: {} });
     const [added, paused, promoted, edited, ...more] = await log();
     expect(more).toEqual([]);
@@ -240,6 +242,16 @@ describe('the audit log', () => {
     await run('schedules', 'backfill', 'mailing', '--dry-run', ...range);
     await run('resume', '--all');
     const [resumed, paused, cancelled, ...more] = await log();
+    await run('jobs', 'pause', 'mail', '--note', 'stock');
+    await run('jobs', 'resume', 'mail');
+    const file = join(freshFolder(), 'runs.ndjson');
+    writeFileSync(file, JSON.stringify(payload));
+    await run('jobs', 'enqueue', 'mail', '--file', file);
+    expect((await log('?limit=3')).map(({ action, target, via }) => [via, action, target])).toEqual([
+      ['cli', 'jobs enqueue --file', null],
+      ['cli', 'jobs resume', 'job mail'],
+      ['cli', 'jobs pause', 'job mail'],
+    ]);
     expect(more).toEqual([]);
     for (const it of [resumed, paused, cancelled]) {
       expect(it).toMatchObject({ via: 'cli', from: 'cli', who: expect.stringMatching(/^.+@.+$/) });
@@ -247,7 +259,7 @@ describe('the audit log', () => {
     expect(cancelled).toMatchObject({ action: 'runs cancel', target: `run mail ${id}`, before: { state: 'delayed' } });
     expect(paused).toMatchObject({ action: 'schedules pause', after: { pause: { by: 'somebody else' } } });
     expect(resumed).toMatchObject({ action: 'resume --all', target: null });
-    const { stdout } = await runWarm(['audit', '--limit', '2'], { env });
+    const { stdout } = await runWarm(['audit', '--limit', '5'], { env });
     expect(stdout).toMatch(/resume --all.*\n.*schedules pause +schedule mailing/);
   });
 });
@@ -257,3 +269,10 @@ function signIn(api: Api, key: string) {
   const headers = { 'content-type': 'application/x-www-form-urlencoded' };
   return api.call('POST', '/login', { key: null, headers, body });
 }
+
+it('answers for times before 1970, of which it has nothing', async () => {
+  const { api } = await serveMail();
+  await api.call('POST', '/v1/schedules/mailing/pause', { key: 'operate', json: {} });
+  expect((await api.call('GET', '/v1/audit?from=1969-01-01T00:00:00Z')).body.entries).toHaveLength(1);
+  expect((await api.call('GET', '/v1/audit?to=1969-01-01T00:00:00Z')).body.entries).toEqual([]);
+});

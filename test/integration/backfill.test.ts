@@ -145,6 +145,7 @@ describe('no tick is run twice', () => {
       await eventually(() => ran.length >= record.fed);
       record = await feedBackfill(broker, record, template, feeding).catch(() => recordOf(broker));
     }
+    await eventually(() => ran.length >= 60);
     await allSettled(broker, 60);
     expect(ran).toHaveLength(60);
     expect(sorted(ran)).toEqual(missed);

@@ -9,12 +9,7 @@ describe('a jobs module', () => {
   it('from a folder without packages of its own imports rondo and zod', async () => {
     const listed = await commands({ RONDO_JOBS: writeJobs(shopJobs) }).json('jobs', 'list');
 
-    expect(listed.map((job: { name: string }) => job.name)).toEqual([
-      'send-receipt',
-      'close-day',
-      'retired',
-      'rondo-alert',
-    ]);
+    expect(listed.map((job: { name: string }) => job.name)).toEqual(['send-receipt', 'close-day', 'retired']);
   });
 
   it('may be named relative to the folder that the program is started in', async () => {

@@ -23,7 +23,6 @@ describe('jobs', () => {
       { name: 'send-receipt', attempts: 4, timeoutMs: 120_000, schedules: [], enabled: true },
       { name: 'close-day', schedules: ['close-day-paris', 'close-day-gap'] },
       { name: 'retired', enabled: false },
-      { name: 'rondo-alert', enabled: true, description: expect.stringContaining('Built in') },
     ]);
     expect(page).toMatch(/attempts +4, fixed from 3s/);
     expect(page).toContain('It has no schedules.');
@@ -64,7 +63,7 @@ describe('runs', () => {
     const text = await rondo('jobs', 'enqueue', 'send-receipt', '--payload', payload);
     const { job, id } = await rondo.json('jobs', 'enqueue', 'send-receipt', '--payload', payload, '--priority', '3');
     const late = await rondo.json('jobs', 'enqueue', 'send-receipt', '--payload', payload, '--delay', '1h');
-    const at = '2099-05-01T07:00:00.000Z';
+    const at = new Date(Date.now() + 86_400_000).toISOString();
     const dated = await rondo.json('jobs', 'enqueue', 'send-receipt', '--payload', payload, '--at', at);
 
     expect(text).toMatch(/^send-receipt \d+ is enqueued\n$/);

@@ -28,6 +28,9 @@ describe('wrong usage', () => {
     { args: 'schedules pause x --until soon', says: /a duration such as 2h or an ISO time .* got "soon"/ },
     { args: 'schedules pause x --until 2020-01-01T00:00:00Z', says: /a time to come; got "2020-/ },
     { args: 'schedules pause x --until 0s', says: /a time to come; got "0s"/ },
+    { args: 'schedules pause x --until 99999999d', says: /a time within 100 years; got "99999999d"/ },
+    { args: 'jobs enqueue x --delay 99999999d', says: /a duration of at most 365d; got "99999999d"/ },
+    { args: 'jobs enqueue x --at 9999-01-01', says: /a time within a year; got "9999-01-01"/ },
     { args: 'pause', says: /takes --all; for one it is: rondo schedules pause <id>/ },
     { args: 'resume --json', says: /takes --all; for one it is: rondo schedules resume <id>/ },
     { args: 'worker --jobs ,', says: /one or more names.* got ","/ },
@@ -41,7 +44,7 @@ describe('wrong usage', () => {
   });
 
   it('takes either --delay or --at, not both', async () => {
-    const args = ['jobs', 'enqueue', 'heartbeat', '--delay', '5m', '--at', '2030-01-01T00:00:00Z'];
+    const args = ['jobs', 'enqueue', 'heartbeat', '--delay', '5m', '--at', '2026-01-01T00:00:00Z'];
 
     const { code, stdout, stderr } = await runWarm(args);
 

@@ -202,7 +202,7 @@ test('a job is paused, told of and resumed', async () => {
   expect([await client.jobs.resume('add'), await client.jobs.resume('add')]).toEqual([true, false]);
   expect((await client.jobs.list()).map(({ name }) => name)).toEqual(['add', 'fail']);
   expect((await client.jobs.get('add')).payloadSchema).toMatchObject({ required: ['a'] });
-  expect(await client.jobs.redrive('fail')).toEqual({ redriven: 0, failed: 0 });
+  expect(await client.jobs.redrive('fail')).toEqual({ redriven: 0, failed: 0, before: null });
 });
 
 test('no error shows the key, whatever is wrong with it or the address', async () => {
@@ -224,4 +224,36 @@ test('no error shows the key, whatever is wrong with it or the address', async (
   told.push(`${gone.stack} ${gone.cause?.stack}`);
   expect(gone).toMatchObject({ name: 'RondoConnectionError', code: 'api-unreachable' });
   for (const text of told) expect(text).not.toContain(key);
+});
+
+test('what was removed by a try whose answer was lost is removed, and what was not there is not', async () => {
+  const { api } = await start();
+  const usual = createClient({ url: api.url, key });
+  const losing = () => createClient({ url: api.url, key, fetch: troubled([lost]).fetch });
+  await usual.schedules.put('daily', { job: 'fail', cron: '0 7 * * *' });
+  const { id } = await usual.enqueue('fail', {}, { delay: '1h' });
+
+  expect(await losing().schedules.remove('daily')).toBeNull();
+  expect(await losing().cancel('fail', id)).toBe('removed');
+
+  await expect(usual.schedules.remove('daily')).rejects.toMatchObject({ code: 'schedule-unknown' });
+  await expect(usual.cancel('fail', id)).rejects.toMatchObject({ code: 'run-unknown' });
+});
+
+test('a time of any length and of parts of a ms is one; what no address or header takes is refused at once', async () => {
+  const { client } = await start();
+  for (const timeoutMs of [Number.POSITIVE_INFINITY, 20_000.5, 2 ** 40]) {
+    const { id } = await client.enqueue('fail', {}, { timeoutMs });
+    expect(await client.run('fail', id, { timeoutMs })).toMatchObject({ id });
+  }
+  for (const idempotencyKey of ['', 'a b', 'é', 'a'.repeat(256)]) {
+    await expect(client.enqueue('fail', {}, { idempotencyKey })).rejects.toThrow(TypeError);
+  }
+  for (const id of ['', '.', '..']) {
+    await expect(client.run('fail', id)).rejects.toThrow(TypeError);
+    await expect(client.schedules.remove(id)).rejects.toThrow(TypeError);
+  }
+  const { id } = await client.enqueue('fail', {}, { delay: '1h' });
+  const waiting = client.waitFor('fail', id, { timeoutMs: 300.5 });
+  await expect(waiting).rejects.toBeInstanceOf(RondoTimeoutError);
 });

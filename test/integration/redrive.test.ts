@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { redriveAll } from '../../src/cli/control-http.js';
+import { createClient } from '../../src/client/index.js';
 import { NonRetryableError } from '../../src/errors.js';
 import { defineJob } from '../../src/jobs/define-job.js';
 import { redrive, retryRun } from '../../src/producers/redrive.js';
 import { cancel, enqueue, findRun } from '../../src/producers/runs.js';
 import { eventually, type Fixture, fixture } from '../support/harness.js';
-import { expectProblem } from '../support/http.js';
+import { expectProblem, secretOf } from '../support/http.js';
 import { writeJobs } from '../support/jobs-module.js';
 import { runWarm } from '../support/processes.js';
 
@@ -103,6 +105,28 @@ describe('a redrive', () => {
     await eventually(() => events.of('run.failed').length === 60);
   });
 
+  it('through an API takes what has failed by then, page by page, and not what fails again meanwhile', async () => {
+    const { job } = flaky();
+    const { broker, events, work, serve } = await fixture([job]);
+    await failed({ broker, events, work, job, count: 6 });
+    const { url } = await serve();
+    // A page at a time, and each only once all of the page before has failed again.
+    let answered = 0;
+    const slowly: typeof fetch = async (...call) => {
+      await eventually(() => events.of('run.failed').length === 6 + answered);
+      const answer = await fetch(...call);
+      answered += ((await answer.clone().json()) as { redriven: number }).redriven;
+      return answer;
+    };
+    await work();
+
+    const client = createClient({ url, key: secretOf('operate'), fetch: slowly });
+    const done = await redriveAll(client, 'flaky', {}, 2);
+
+    expect(done).toEqual({ redriven: 6, failed: expect.any(Number) });
+    expect(events.of('run.failed').length).toBeLessThanOrEqual(12);
+  });
+
   it('takes those alone that failed with a code', async () => {
     const { job } = flaky();
     const { broker, events, work } = await fixture([job]);
@@ -164,9 +188,12 @@ describe('over HTTP', () => {
     expectProblem(await api.call('POST', '/v1/jobs/flaky/runs/404/retry'), 404, 'run-unknown');
     const redriven = await api.call('POST', '/v1/jobs/flaky/redrive', { key: 'operate', json: { limit: 1 } });
     expect(redriven).toMatchObject({ status: 200, body: { job: 'flaky', redriven: 1, failed: 1 } });
-    expect((await api.call('POST', '/v1/jobs/flaky/redrive')).body).toEqual({ job: 'flaky', redriven: 1, failed: 0 });
+    const { before } = redriven.body;
+    const rest = await api.call('POST', '/v1/jobs/flaky/redrive', { json: { before } });
+    expect(rest.body).toEqual({ job: 'flaky', redriven: 1, failed: 0, before });
     for (const [where, value, expected] of [
       ['limit', 0, 'at least 1'],
+      ['before', 'noon', 'an ISO time with a zone, such as "2026-11-21T07:00:00Z"'],
       ['code', 'no-such', 'the code of an error, such as "run-quarantined"'],
       ['codes', 1, 'no such option (did you mean "code"?)'],
     ] as const) {

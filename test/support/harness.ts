@@ -133,7 +133,7 @@ export async function fixture(jobs: readonly JobDefinition[], options: { url?: s
   const open = async (profile: 'patient' | 'fail-fast', known: readonly JobDefinition[]) => {
     const registry = createRegistry(known);
     const ruleOf = (id: string) => registry.findSchedule(id)?.schedule.next;
-    const broker = await openBroker({ redis, profile, prefix, ruleOf, emit: events.emit });
+    const broker = await openBroker({ redis, profile, prefix, ruleOf, jobOf: registry.find, emit: events.emit });
     onTestFinished(() => broker.close());
     return { broker, registry };
   };

@@ -106,7 +106,9 @@ function routesIn(stack: readonly Layer[], prefix: string): string[] {
 /** Express keeps no text of where a router hangs: it can be asked alone. */
 function prefixOf(layer: Layer): string {
   if (layer.slash) return '';
-  const found = ['/v1', '/board', '/board/api'].find((path) => (layer.match(`${path}/x`) || null)?.path === path);
+  const found = ['/v1', '/workers', '/board', '/board/api'].find(
+    (path) => (layer.match(`${path}/x`) || null)?.path === path,
+  );
   if (found === undefined) throw new Error('a router hangs where this test does not know');
   return found;
 }

@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { httpRequest } from '../../src/jobs/catalog/http-request.js';
 import { defineJob } from '../../src/jobs/define-job.js';
 import { payloadSchemaOf } from '../../src/jobs/describe.js';
 import { createRedactor, redactPayload } from '../../src/jobs/secrets.js';
@@ -167,4 +168,10 @@ describe('defineJob', () => {
     const { problems } = defineJob({ name: 'j', payload: schema, secret: ['token'], schedules, run: () => null });
     expect(problems.map(({ got }) => got)).toEqual(['[secret]', '[secret]']);
   });
+});
+
+test('of http-request are the values of its headers', () => {
+  const payload = { url: 'https://example.com', headers: { authorization: 'Bearer hunter2', 'x-key': 'hunter3' } };
+  const shown = { url: 'https://example.com', headers: { authorization: '[secret]', 'x-key': '[secret]' } };
+  expect(redactPayload(httpRequest().secret, payload)).toEqual(shown);
 });

@@ -25,7 +25,7 @@ export const backfillOperations: readonly Operation[] = [
       202: { description: 'It is begun', schema: begun },
     },
     errors: [
-      ...(['schedule-unknown', 'backfill-invalid', 'backfill-unconfirmed', 'schedule-paused'] as const),
+      ...(['schedule-unknown', 'backfill-invalid', 'backfill-unconfirmed', 'schedule-paused', 'job-disabled'] as const),
       ...(['backfill-unknown', 'redis-unreachable'] as const),
     ],
   },

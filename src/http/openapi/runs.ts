@@ -135,13 +135,19 @@ export const runOperations: readonly Operation[] = [
     path: '/v1/jobs/{job}/redrive',
     tag: 'Runs',
     summary: 'Let the failed runs of a job begin anew',
-    description: 'Those that failed first go first. What somebody cancelled is redriven by its code alone.',
+    description:
+      'Those that failed first go first. What somebody cancelled is redriven by its code alone. Whoever asks again until none is left sends the `before` of the first answer: what fails again meanwhile is passed over.',
     scope: 'operate',
     body: { schema: redriveBody, required: false },
     answers: {
       200: {
         description: 'How many were redriven, and how many are failed still',
-        schema: z.object({ job: z.string(), redriven: z.int().min(0), failed: z.int().min(0) }),
+        schema: z.object({
+          job: z.string(),
+          redriven: z.int().min(0),
+          failed: z.int().min(0),
+          before: z.iso.datetime().nullable(),
+        }),
       },
     },
     errors: ['job-unknown', 'job-disabled', 'redis-unreachable'],

@@ -114,7 +114,7 @@ export const scheduleOperations: readonly Operation[] = [
     answers: {
       202: { description: 'It is enqueued', schema: runAddress, headers: { Location: 'Where the run is' } },
     },
-    errors: ['schedule-unknown', 'redis-unreachable'],
+    errors: ['schedule-unknown', 'job-disabled', 'redis-unreachable'],
   },
   {
     id: 'listTicks',

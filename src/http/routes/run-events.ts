@@ -20,6 +20,7 @@ export function runEventRoutes(broker: Broker, registry: Registry, watch: RunWat
     if (seen?.endsWith('.end')) return void response.status(204).end();
     const look = () => withinMs(answerMs, findRun(broker, job, id));
     const redactor = await withinMs(answerMs, readRedactor(broker, job, id));
+    if (request.method === 'HEAD') return void response.type('text/event-stream').end();
     await streamRun({ broker, watch, job: job.name, id, look, redactor, after: seen, response });
   });
   return routes;

@@ -163,7 +163,9 @@ const nothing = z.strictObject({});
 /** Forced, it starts even while another run executes, whatever the schedule says of overlap. */
 export const triggerBody = z.strictObject({ force: z.boolean().default(false) });
 
-const untilExpected = 'a duration such as "2h", or an ISO time with its zone, that is to come';
+const untilExpected = 'a duration such as "2h", or an ISO time with its zone, that is to come, within 100 years';
+
+const longestPauseMs = 100 * 365 * 86_400_000;
 
 export const pauseBody = (now: number) =>
   z.strictObject({
@@ -174,7 +176,7 @@ export const pauseBody = (now: number) =>
         const ms = parseDuration(text);
         const time = ms === null ? (z.iso.datetime({ offset: true }).safeParse(text).data ?? null) : null;
         const until = ms === null ? Date.parse(time ?? '') : now + ms;
-        if (until > now) return until;
+        if (until > now && until <= now + longestPauseMs) return until;
         context.addIssue({ code: 'custom', message: untilExpected });
         return z.NEVER;
       })

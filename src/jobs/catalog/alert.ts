@@ -13,8 +13,8 @@ export const alertJobName = 'rondo-alert';
 const answerMs = 15_000;
 
 /**
- * Sends what has begun or ended to one channel. Part of every process that knows jobs, whichever jobs those are: an
- * alert that is on its way when a process dies is sent by another.
+ * Sends what has begun or ended to one channel. Part of every process that has a channel, whichever its jobs are: an alert
+ * that is on its way when a process dies is sent by another.
  */
 export function alertJob({ webhook, email }: AlertSettings = { webhook: null, email: null }) {
   return defineJob({

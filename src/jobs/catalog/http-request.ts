@@ -53,6 +53,7 @@ export function httpRequest({ allow = [], schedules = [], resolve }: HttpRequest
     name: 'http-request',
     description: 'Calls a URL and expects a status',
     payload: payloadSchema,
+    secret: ['headers.*'],
     schedules,
     retry: { attempts: 5, delay: '2s', maxDelay: '10m' },
     concurrency: 20,
