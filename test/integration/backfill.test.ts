@@ -145,7 +145,6 @@ describe('no tick is run twice', () => {
       await eventually(() => ran.length >= record.fed);
       record = await feedBackfill(broker, record, template, feeding).catch(() => recordOf(broker));
     }
-    await eventually(() => ran.length >= 60);
     await allSettled(broker, 60);
     expect(ran).toHaveLength(60);
     expect(sorted(ran)).toEqual(missed);
@@ -448,7 +447,11 @@ function asked(ticks: readonly number[]) {
 }
 
 function allSettled(broker: Broker, count: number): Promise<TickEntry[]> {
-  return eventually(() => settledTo(broker, count), 15_000);
+  return eventually(async () => {
+    const entries = await settledTo(broker, count);
+    // Between two others that have run, one that is still to run is a range of its own.
+    return entries && !entries.some((entry) => isRange(entry) && entry.count === 1) && entries;
+  }, 15_000);
 }
 
 /** The entries of the ledger, once they are so many and none is open. */
