@@ -1,4 +1,5 @@
 import type { Service } from '../lifecycle.js';
+import { pairField, readPairField } from './pair-field.js';
 import type { Broker } from './queues.js';
 import { createScript } from './scripts.js';
 
@@ -19,7 +20,7 @@ interface Deployment {
  * being restarted is not gone.
  */
 export function createPresence({ client, keys }: Broker, { app, release }: Deployment, everyMs = 10_000): Service {
-  const mark = () => markScript(client, [keys.releases], [fieldOf(app, release), forgetAfterMs]);
+  const mark = () => markScript(client, [keys.releases], [pairField(app, release), forgetAfterMs]);
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
 
@@ -82,26 +83,13 @@ async function readSightings({ client, keys }: Broker, { app, release }: Deploym
 /** Not seen for so long, a release is forgotten. */
 const forgetAfterMs = 24 * 3_600_000;
 
-function fieldOf(app: string, release: string): string {
-  return JSON.stringify([app, release]);
-}
-
 function sightingsOf(app: string, fields: readonly string[]): Sighting[] {
   return fields.flatMap((field, index) => {
     const times = index % 2 === 0 && /^(\d+) (\d+)$/.exec(fields[index + 1] ?? '');
-    const [owner, release] = times ? readField(field) : [];
+    const [owner, release] = times ? readPairField(field) : [];
     if (!times || owner !== app || release === undefined) return [];
     return { release, firstSeen: Number(times[1]), lastSeen: Number(times[2]) };
   });
-}
-
-function readField(field: string): string[] {
-  try {
-    const parts: unknown = JSON.parse(field);
-    return Array.isArray(parts) ? parts.map(String) : [];
-  } catch {
-    return [];
-  }
 }
 
 interface Version {

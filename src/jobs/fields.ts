@@ -1,26 +1,15 @@
 import { z } from 'zod';
+import { memo } from './memo.js';
 
 /** Names of jobs, schedules and calendars: they become parts of Redis keys, URLs and metrics. */
 export const nameSchema = z.string().regex(/^[a-z0-9][a-z0-9-]{0,63}$/, {
   error: 'a name of 1 to 64 small letters, digits and hyphens, not beginning with a hyphen',
 });
 
-/** Schedules by the thousand share a few zones and patterns, and each is dear to check. */
-export function once<Answer>(check: (text: string) => Answer): (text: string) => Answer {
-  const answers = new Map<string, Answer>();
-  return (text) => {
-    const known = answers.get(text);
-    if (known !== undefined) return known;
-    if (answers.size >= 10_000) answers.clear();
-    const answer = check(text);
-    answers.set(text, answer);
-    return answer;
-  };
-}
-
+/** Schedules by the thousand share a few zones, and each is dear to check. */
 export const timezoneSchema = z
   .string()
-  .refine(once(isTimezone), { error: 'an IANA time zone such as "Europe/Paris"' });
+  .refine(memo(isTimezone), { error: 'an IANA time zone such as "Europe/Paris"' });
 
 function isTimezone(name: string): boolean {
   try {

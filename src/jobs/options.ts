@@ -5,8 +5,9 @@ import { problemsOf, show } from '../problems.js';
 import { jobAlertNames, jobAlertsSchema, scheduleAlertNames, scheduleAlertsSchema } from './alerts.js';
 import { parseCron } from './cron.js';
 import { exclusionFields, exclusionNames, exclusionOf, faultOfExclusion } from './exclusion-options.js';
-import { nameSchema, once, timezoneSchema } from './fields.js';
+import { nameSchema, timezoneSchema } from './fields.js';
 import { healthcheckSchema } from './healthcheck.js';
+import { memo } from './memo.js';
 import { defaultPolicy, type MisfirePolicy, misfires } from './misfire.js';
 import { type Overlap, overlaps } from './overlap.js';
 import { copiedSecret, payloadProblems } from './payload-problems.js';
@@ -105,7 +106,7 @@ const momentSchema = z
   })
   .transform((moment) => new Date(moment).getTime());
 
-const faultOfCron = once(faultOf);
+const faultOfCron = memo(faultOf);
 
 const cronSchema = z.string().superRefine((cron, context) => {
   const expected = faultOfCron(cron);

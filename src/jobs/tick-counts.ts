@@ -1,5 +1,6 @@
 import { lookAt } from './calendar.js';
 import { fieldsOf, parseCron } from './cron.js';
+import { memo } from './memo.js';
 import { type NextTick, offsetOf, type Timing, ticksAfter } from './schedule.js';
 import { clockChanges, dayMs, localAt } from './zone.js';
 
@@ -22,10 +23,13 @@ export type CountTicks = (timing: Timing, counts: Uint32Array, next?: NextTick) 
 const mostAsked = 5_000;
 const mostAskedOfOne = 500;
 
+/** What is remembered is large: a day of minutes, or all of the window's. */
+const mostAnswers = 2_000;
+
 /** @returns a counter for one window, which remembers what schedules have in common */
 export function createTickCounter({ from, minutes }: MinuteWindow): CountTicks {
-  const excludedIn = memo((key: string) => excludedMinutes(JSON.parse(key), reach));
-  const stretchesIn = memo((zone: string) => stretchesOf(zone, reach));
+  const excludedIn = memo((key: string) => excludedMinutes(JSON.parse(key), reach), mostAnswers);
+  const stretchesIn = memo((zone: string) => stretchesOf(zone, reach), mostAnswers);
   // A tick is due up to a spread later: what is due in the window began before it, by as much as a day.
   const before = 1_440;
   const reach: MinuteWindow = { from: from - before * 60_000, minutes: minutes + before };
@@ -184,7 +188,7 @@ const minutesOfDay = memo((text: string) => {
     for (const m of minutes) found[60 * h + m] = perMinute;
   }
   return found;
-});
+}, mostAnswers);
 
 /** Which of so many steps from 1970 on a pattern means. */
 function matches(pattern: string, stepMs: number, steps: number): number[] {
@@ -195,7 +199,7 @@ function matches(pattern: string, stepMs: number, steps: number): number[] {
 const dayAnswers = memo((key: string) => {
   const [days = '', day] = key.split('|');
   return parseCron(`0 0 0 ${days}`, 'UTC').match(new Date(Number(day) * dayMs));
-});
+}, mostAnswers);
 
 function matchesDay(days: string, day: number): boolean {
   return days === '* * *' || dayAnswers(`${days}|${day}`);
@@ -210,16 +214,4 @@ function excludedMinutes(exclude: NonNullable<Timing['exclude']>, { from, minute
     minute = end;
   }
   return found;
-}
-
-function memo<Answer>(ask: (key: string) => Answer): (key: string) => Answer {
-  const answers = new Map<string, Answer>();
-  return (key) => {
-    let answer = answers.get(key);
-    if (answer !== undefined) return answer;
-    answer = ask(key);
-    if (answers.size >= 2_000) answers.clear();
-    answers.set(key, answer);
-    return answer;
-  };
 }

@@ -1,6 +1,7 @@
 import { mayBeBackfilled } from '../broker/backfill-claim.js';
 import type { Span } from '../broker/backfills.js';
 import { isRange, type TickEntry, type TickRange } from '../broker/tick-entry.js';
+import { memo } from '../jobs/memo.js';
 import { type NextTick, nextTick, type Timing } from '../jobs/schedule.js';
 
 /** How many ticks a range may have, whatever becomes of them. */
@@ -90,7 +91,7 @@ function createJudge(input: BackfillPlanInput): (tick: number) => Promise<LeftOu
     ([first]) => first,
     ([, last]) => last,
   );
-  const isOfThisTiming = once((range: TickRange) => countsAs(range, input.timing, input.rule));
+  const isOfThisTiming = memo((range: TickRange) => countsAs(range, input.timing, input.rule));
 
   const judgeUnknown = (tick: number) => {
     if (!onlyMissed) return null;
@@ -113,14 +114,6 @@ function createEntryAt(entries: readonly TickEntry[]) {
     ({ time }) => time,
     (entry) => (isRange(entry) ? entry.to : entry.time),
   );
-}
-
-function once<Thing extends object, Answer>(ask: (thing: Thing) => Answer): (thing: Thing) => Answer {
-  const answers = new Map<Thing, Answer>();
-  return (thing) => {
-    if (!answers.has(thing)) answers.set(thing, ask(thing));
-    return answers.get(thing) as Answer;
-  };
 }
 
 /** Whether a range of the ledger holds the very ticks that the schedule has by its times of today. */

@@ -1,3 +1,4 @@
+import { pairField, readPairField } from '../broker/pair-field.js';
 import type { Broker } from '../broker/queues.js';
 import { isAnotherAlive } from '../broker/releases.js';
 import type { JobDefinition } from '../jobs/define-job.js';
@@ -41,7 +42,7 @@ export function createGoneWatch(input: GoneInput) {
     for (const { job, elsewhere, release: last } of gone) {
       const left = elsewhere ? null : await countRuns(broker, job, app, last);
       if (left && !isEmpty(left)) tell(left);
-      else await broker.client.hdel(broker.keys.jobs, fieldOf(app, job));
+      else await broker.client.hdel(broker.keys.jobs, pairField(app, job));
     }
   };
 
@@ -92,7 +93,7 @@ export interface Known {
 /** The jobs that some app has declared, of those that are not forgotten. */
 export async function readKnown({ client, keys }: Broker): Promise<Known[]> {
   return Object.entries(await client.hgetall(keys.jobs)).flatMap(([field, release]) => {
-    const [app, job] = readField(field);
+    const [app, job] = readPairField(field);
     return app !== undefined && job !== undefined ? [{ app, job, release }] : [];
   });
 }
@@ -100,7 +101,7 @@ export async function readKnown({ client, keys }: Broker): Promise<Known[]> {
 async function remember({ client, keys }: Broker, { registry, app, release }: GoneInput, known: readonly Known[]) {
   const written = new Set(known.filter((it) => it.app === app && it.release === release).map(({ job }) => job));
   const missing = registry.jobs.filter(({ name }) => !written.has(name));
-  const fields = Object.fromEntries(missing.map(({ name }) => [fieldOf(app, name), release]));
+  const fields = Object.fromEntries(missing.map(({ name }) => [pairField(app, name), release]));
   if (missing.length > 0) await client.hset(keys.jobs, fields);
 }
 
@@ -121,17 +122,4 @@ async function countRuns(broker: Broker, name: string, app: string, release: str
 
 function isEmpty({ waiting, delayed, active, failed }: GoneJob): boolean {
   return waiting + delayed + active + failed === 0;
-}
-
-function fieldOf(app: string, job: string): string {
-  return JSON.stringify([app, job]);
-}
-
-function readField(field: string): string[] {
-  try {
-    const parts: unknown = JSON.parse(field);
-    return Array.isArray(parts) ? parts.map(String) : [];
-  } catch {
-    return []; // a hand has been at it
-  }
 }

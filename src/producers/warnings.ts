@@ -2,6 +2,7 @@ import { formatDuration } from '../duration.js';
 import { lookAt } from '../jobs/calendar.js';
 import { changeInWords, dateOfChange, effectOf } from '../jobs/clock-words.js';
 import { fieldsOf } from '../jobs/cron.js';
+import { memo } from '../jobs/memo.js';
 import { type NextTick, type Timing, ticksAfter } from '../jobs/schedule.js';
 import { briefly, isoTime } from '../jobs/words.js';
 import { clockChanges, dayMs } from '../jobs/zone.js';
@@ -205,15 +206,4 @@ function firstTicks({ timing, next }: WarnedSchedule, after: number, upTo: numbe
     // A rule may fail, or be another release's: that is told elsewhere.
   }
   return ticks;
-}
-
-function memo<Answer>(ask: (key: string) => Answer): (key: string) => Answer {
-  const answers = new Map<string, Answer>();
-  return (key) => {
-    const known = answers.get(key);
-    if (known !== undefined) return known;
-    const answer = ask(key);
-    answers.set(key, answer);
-    return answer;
-  };
 }

@@ -5,6 +5,7 @@ import { NonRetryableError } from '../../src/errors.js';
 import { defineJob } from '../../src/jobs/define-job.js';
 import { readLogAfter } from '../../src/producers/run-log.js';
 import { createRunWatch } from '../../src/producers/run-watch.js';
+import { sentEvents } from '../support/event-stream.js';
 import { createGate, type Gate } from '../support/gate.js';
 import { eventually, fixture } from '../support/harness.js';
 import { type Api, expectProblem, secretOf } from '../support/http.js';
@@ -322,16 +323,8 @@ async function listen(api: Api, url: string, headers: Record<string, string> = {
   expect(response.status).toBe(200);
   const told: Told[] = [];
   const read = async () => {
-    let text = '';
-    for await (const chunk of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
-      const blocks = (text + chunk).split('\n\n');
-      text = blocks.pop() ?? '';
-      for (const block of blocks) {
-        const [event, id, data] = ['event', 'id', 'data'].map(
-          (name) => new RegExp(`^${name}: (.*)$`, 'm').exec(block)?.[1],
-        );
-        if (event && data) told.push({ event, id, data: JSON.parse(data) });
-      }
+    for await (const { event, id, data } of sentEvents(response)) {
+      if (event && data) told.push({ event, id, data: JSON.parse(data) });
     }
   };
   const ended = read().catch(() => {});

@@ -5,6 +5,7 @@ import { html } from '../../src/http/site/html.js';
 import { createLive, type LiveOptions, type LiveSource } from '../../src/http/site/live.js';
 import { defineJob } from '../../src/jobs/define-job.js';
 import { readStored } from '../../src/producers/store.js';
+import { sentEvents } from '../support/event-stream.js';
 import { eventually, fixture } from '../support/harness.js';
 import { apiKey, type Call, keyPerScope } from '../support/http.js';
 
@@ -179,16 +180,10 @@ async function follow(url: string, key?: string) {
   const told: Told[] = [];
   const seen: string[] = [];
   const read = async () => {
-    let text = '';
-    for await (const chunk of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
-      const blocks = (text + chunk).split('\n\n');
-      text = blocks.pop() ?? '';
-      for (const block of blocks) {
-        const [, name = '', data = 'null'] = /event: (\w+)\ndata: (.*)/.exec(block) ?? [];
-        if (!name) continue;
-        seen.push(name);
-        told.push({ name, data: JSON.parse(data) });
-      }
+    for await (const { event: name, data } of sentEvents(response)) {
+      if (!name || data === undefined) continue;
+      seen.push(name);
+      told.push({ name, data: JSON.parse(data) });
     }
   };
   const ended = read().catch(() => {});
