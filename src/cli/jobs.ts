@@ -129,15 +129,15 @@ function refuse(why: string): never {
   throw new RondoError('usage-wrong', why);
 }
 
-function summaryOf({ name, description, enabled, concurrency, timeoutMs, attempts, schedules }: JobDetails) {
+function summaryOf({ name, description, enabled, off, concurrency, timeoutMs, attempts, schedules }: JobDetails) {
   const ids = schedules.map(({ id }) => id);
-  return { name, description, enabled, concurrency, timeoutMs, attempts, schedules: ids };
+  return { name, description, enabled, off, concurrency, timeoutMs, attempts, schedules: ids };
 }
 
 function listing(jobs: readonly JobDetails[]): string {
   const rows = jobs.map((job) => [
     job.name,
-    job.enabled ? 'on' : 'off',
+    onOrOff(job),
     job.schedules.map(({ timing }) => inWords(timing)).join('; ') || null,
     job.concurrency,
     formatDuration(job.timeoutMs),
@@ -145,6 +145,11 @@ function listing(jobs: readonly JobDetails[]): string {
     job.description,
   ]);
   return table(['job', 'is', 'runs', 'at once', 'timeout', 'attempts', 'what it does'], rows, 'There are no jobs.');
+}
+
+function onOrOff({ enabled, off }: JobDetails): string {
+  if (enabled) return 'on';
+  return off === null ? 'off' : `off: ${off}`;
 }
 
 function page(job: JobDetails): string {
@@ -155,7 +160,7 @@ function page(job: JobDetails): string {
   const head = facts({
     job: job.name,
     description: job.description,
-    is: job.enabled ? 'on' : 'off',
+    is: onOrOff(job),
     attempts: retry.attempts > 1 ? `${retry.attempts}, ${backoff}` : 1,
     timeout: `${formatDuration(job.timeoutMs)} per attempt`,
     concurrency: `${job.concurrency} per worker process`,

@@ -149,7 +149,8 @@ class JobQueue extends BullMQAdapter {
   }
 }
 
-function descriptionOf({ description, schedules }: JobDefinition): string {
+function descriptionOf({ description, schedules, enabled, off }: JobDefinition): string {
+  if (!enabled) return [description, off === null ? 'off' : `off: ${off}`].filter(Boolean).join(' · ');
   const times = schedules.filter(({ enabled }) => enabled).map(({ timing }) => inWords(timing));
   if (times.length === 0) return description;
   const shown = times.length > 3 ? [...times.slice(0, 2), `${times.length - 2} more schedules`] : times;

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { Duration } from '../duration.js';
-import type { Problem } from '../errors.js';
+import { type Problem, RondoError } from '../errors.js';
 import type { AlertOptions, JobAlertOptions, JobAlertRules, OwnAlertRules } from './alerts.js';
 import type { Calendar } from './calendar.js';
 import type { JobContext } from './context.js';
@@ -81,6 +81,8 @@ export interface JobOptions<Schema extends z.ZodType, Result, Name extends strin
   migrate?(stored: { readonly payload: unknown; readonly version: number }): z.input<Schema>;
   /** A disabled job is listed, but has no ticks, no workers, and takes no runs. */
   enabled?: boolean;
+  /** Why the job cannot run here, such as `DATABASE_URL is not set`: it is disabled, and listings say so. */
+  off?: string | null;
   run(context: JobContext<z.output<Schema>>): Promise<Result> | Result;
 }
 
@@ -176,6 +178,8 @@ export interface JobDefinition<Payload = unknown, Result = unknown, Input = unkn
   readonly version: number;
   readonly migrate?: (stored: { readonly payload: unknown; readonly version: number }) => unknown;
   readonly enabled: boolean;
+  /** Why it is disabled, where there is more to say than that the code wants it so. */
+  readonly off: string | null;
   /** What is wrong with the definition. The registry refuses a job that has any, so that all are told at once. */
   readonly problems: readonly Problem[];
   run(context: JobContext<Payload>): Promise<Result> | Result;
@@ -202,6 +206,11 @@ export function defineJob<
 
 // A definition that nobody can use still has a name and problems, for the registry to tell.
 const { settings: placeholder } = readJobOptions({ name: 'unusable', run: () => null });
+
+/** @throws RondoError `job-disabled`, with the reason where there is one */
+export function mustBeEnabled({ name, enabled, off }: Pick<JobDefinition, 'name' | 'enabled' | 'off'>): void {
+  if (!enabled) throw new RondoError('job-disabled', off === null ? name : `${name}: ${off}`);
+}
 
 export function isJobDefinition(value: unknown): value is JobDefinition {
   return typeof value === 'object' && value !== null && (value as { [brand]?: unknown })[brand] === true;

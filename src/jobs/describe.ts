@@ -6,11 +6,12 @@ import { inWords } from './words.js';
 
 /** A job in a listing. Durations in ms. */
 export function summaryOf(job: JobDefinition) {
-  const { name, description, enabled, concurrency, timeout, retry, schedules } = job;
+  const { name, description, enabled, off, concurrency, timeout, retry, schedules } = job;
   return {
     name,
     description,
     enabled,
+    off,
     concurrency,
     timeoutMs: timeout,
     attempts: retry.attempts,

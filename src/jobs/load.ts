@@ -61,7 +61,7 @@ function switched(jobs: readonly JobDefinition[], { disabled, concurrency }: Job
   if (problems.length > 0) throw new RondoError('config-invalid', '', { problems });
   return jobs.map((job) => ({
     ...job,
-    enabled: job.enabled && !disabled.includes(job.name),
+    ...(disabled.includes(job.name) && { enabled: false, off: 'RONDO_DISABLED_JOBS names it' }),
     concurrency: concurrency.get(job.name) ?? concurrency.get('*') ?? job.concurrency,
   }));
 }

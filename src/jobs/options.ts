@@ -236,6 +236,7 @@ const jobSchema = z.strictObject({
   version: wholeNumber(1, 1_000_000).default(1),
   migrate: functionSchema.optional(),
   enabled: z.boolean().default(true),
+  off: z.string().min(1).max(200).nullish().default(null),
   run: functionSchema,
 });
 
@@ -276,6 +277,7 @@ const definitionSchema = unambiguousSchema.transform(({ misfire, grace, maxCatch
   };
   return {
     ...job,
+    enabled: job.enabled && job.off === null,
     secret: [...new Set([...job.secret, ...readMarks(job.payload).marked])],
     policy,
     schedules: job.schedules.map(({ misfire: itsMisfire, grace: itsGrace, maxCatchUp: itsMax, ...schedule }) => ({

@@ -11,6 +11,7 @@ import { readCursor, readTicks } from '../broker/ledger.js';
 import { pauseHolds } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import { RondoError } from '../errors.js';
+import { mustBeEnabled } from '../jobs/define-job.js';
 import { isoTime } from '../jobs/words.js';
 import { type BackfillPlan, mostTicks, planBackfill, ticksBetween } from './backfill-plan.js';
 import type { Stored } from './plan.js';
@@ -62,7 +63,8 @@ export async function beginBackfill(
 ): Promise<{ readonly backfill: BackfillRecord | null; readonly resumed: boolean; readonly plan: BackfillPlan }> {
   const stored = await storedOr(broker, id);
   const of = { job: stored.specification.job, schedule: id };
-  if (broker.jobOf(of.job)?.enabled === false) throw new RondoError('job-disabled', of.job);
+  const definition = broker.jobOf(of.job);
+  if (definition) mustBeEnabled(definition);
   for (;;) {
     const { plan, records, made, paused } = await planNow(broker, stored, input);
     if (paused) throw new RondoError('schedule-paused', `${id}: resume it first`);

@@ -3,7 +3,7 @@ import type { Queue } from 'bullmq';
 import { type Broker, type RunOptions, runOptions } from '../broker/queues.js';
 import { createScript } from '../broker/scripts.js';
 import { type Problem, RondoError } from '../errors.js';
-import type { JobDefinition } from '../jobs/define-job.js';
+import { type JobDefinition, mustBeEnabled } from '../jobs/define-job.js';
 import { readPayload } from '../jobs/payload.js';
 import { addWithin } from './backlog.js';
 import { chunks } from './chunks.js';
@@ -177,8 +177,4 @@ function inBullMQ({ key, mode, ttl }: Deduplicate): Pick<RunOptions, 'deduplicat
  */
 function onlyOnce(id: string): Pick<RunOptions, 'jobId' | 'deduplication'> {
   return { jobId: id, deduplication: { id, ttl: ticketMs } };
-}
-
-function mustBeEnabled({ name, enabled }: JobDefinition): void {
-  if (!enabled) throw new RondoError('job-disabled', name);
 }

@@ -4,6 +4,7 @@ import type { LedgerOf } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import { triggeredId } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
+import { mustBeEnabled } from '../jobs/define-job.js';
 import type { Emit } from '../jobs/events.js';
 import { endBackfills } from './feed.js';
 import { apiOwner, type Stored } from './plan.js';
@@ -85,7 +86,8 @@ export async function triggerSchedule(
   { force = false } = {},
 ): Promise<{ job: string; run: string }> {
   const { job, payload, options } = (await storedOr(broker, id)).specification;
-  if (broker.jobOf(job)?.enabled === false) throw new RondoError('job-disabled', job);
+  const definition = broker.jobOf(job);
+  if (definition) mustBeEnabled(definition);
   const { lateAfter: _, healthcheck: __, overlap, ...rest } = options;
   const jobId = triggeredId(id, randomUUID().slice(0, 8));
   await broker.queue(job).add(job, payload, { ...rest, ...(overlap && !force && { overlap }), jobId });

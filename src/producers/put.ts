@@ -1,6 +1,6 @@
 import { type Broker, runOptions, tickOptions } from '../broker/queues.js';
 import { type Problem, RondoError } from '../errors.js';
-import type { JobDefinition, Schedule } from '../jobs/define-job.js';
+import { type JobDefinition, mustBeEnabled, type Schedule } from '../jobs/define-job.js';
 import type { Emit } from '../jobs/events.js';
 import { withCalendars } from '../jobs/exclusion-options.js';
 import { readSchedule } from '../jobs/options.js';
@@ -124,7 +124,7 @@ function specificationOf(registry: Registry, id: string, fields: unknown): Speci
   problems.push(...named.problems);
   if (given !== id) problems.push({ where: 'id', expected: `${show(id)}, under which it is put`, got: show(given) });
   if (!schedule || problems.length > 0) throw invalid(problems);
-  if (!job.enabled) throw new RondoError('job-disabled', job.name);
+  mustBeEnabled(job);
   return specify(job, schedule as Schedule);
 }
 

@@ -1,7 +1,7 @@
 import { ErrorCode } from 'bullmq';
 import { type Broker, forgetPast, noteBegun } from '../broker/queues.js';
 import { codeInStack, RondoError } from '../errors.js';
-import type { JobDefinition } from '../jobs/define-job.js';
+import { type JobDefinition, mustBeEnabled } from '../jobs/define-job.js';
 import { findRun } from './runs.js';
 
 export interface RedriveOptions {
@@ -96,8 +96,4 @@ async function wantedOf(broker: Broker, job: string, ids: readonly string[], cod
   const runs = await Promise.all(ids.map((id) => queue.getJob(id)));
   const codes = runs.map((run) => codeInStack(run?.stacktrace?.at(-1)));
   return ids.filter((_, index) => (code === undefined ? codes[index] !== 'run-cancelled' : codes[index] === code));
-}
-
-function mustBeEnabled({ name, enabled }: JobDefinition): void {
-  if (!enabled) throw new RondoError('job-disabled', name);
 }

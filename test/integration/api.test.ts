@@ -22,7 +22,7 @@ const sendEmail = defineJob({
   run: ({ payload }) => ({ sent: payload.to }),
 });
 const anything = defineJob({ name: 'anything', payload: z.unknown(), run: ({ payload }) => payload });
-const resting = defineJob({ name: 'resting', enabled: false, run: () => null });
+const resting = defineJob({ name: 'resting', off: 'BED_URL is not set', run: () => null });
 
 async function serveJobs() {
   const parts = await fixture([sendEmail, anything, resting]);
@@ -178,7 +178,9 @@ describe('POST /v1/jobs/{job}/runs', () => {
 
   it('answers 409 for a job that is disabled', async () => {
     const { api } = await serveJobs();
-    expectProblem(await api.call('POST', '/v1/jobs/resting/runs'), 409, 'job-disabled', { detail: 'resting' });
+    expectProblem(await api.call('POST', '/v1/jobs/resting/runs'), 409, 'job-disabled', {
+      detail: 'resting: BED_URL is not set',
+    });
   });
 
   it('answers 422 for a payload that the schema refuses, with each path and what was expected', async () => {
@@ -253,10 +255,11 @@ describe('GET /v1/jobs', () => {
     const { api } = await serveJobs();
     const { status, body } = await api.call('GET', '/v1/jobs', { key: 'read' });
     expect(status).toBe(200);
-    expect(body.jobs.map(({ name, enabled }: { name: string; enabled: boolean }) => [name, enabled])).toEqual([
-      ['send-email', true],
-      ['anything', true],
-      ['resting', false],
+    type Listed = { name: string; enabled: boolean; off: string | null };
+    expect(body.jobs.map(({ name, enabled, off }: Listed) => [name, enabled, off])).toEqual([
+      ['send-email', true, null],
+      ['anything', true, null],
+      ['resting', false, 'BED_URL is not set'],
     ]);
     expect(body.jobs[0]).toEqual((await api.call('GET', '/v1/jobs/send-email', { key: 'read' })).body);
   });

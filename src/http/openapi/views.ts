@@ -141,6 +141,7 @@ export const jobView = z.object({
   name: z.string(),
   description: z.string(),
   enabled: z.boolean(),
+  off: z.string().nullable(),
   concurrency: z.int(),
   timeoutMs: ms,
   attempts: z.int(),
