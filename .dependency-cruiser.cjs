@@ -1,7 +1,7 @@
 // Who may import whom: the table of docs/architecture.md, and no cycles.
 
 /** Leaves that everybody may use. */
-const leaves = '^src/(errors|duration|problems|json-fault|lifecycle)\\.ts$';
+const leaves = '^src/(errors|duration|problems|json-fault|lifecycle|timezone)\\.ts$';
 
 /** @type {(folder: string, allowed: string[], typesOnly?: string[]) => object[]} */
 const mayImport = (folder, allowed, typesOnly = []) => {
@@ -42,15 +42,25 @@ module.exports = {
       from: { path: '^src/client/' },
       to: { pathNot: '^src/client/', dependencyTypesNot: ['type-only'] },
     },
+    {
+      name: 'postgres-in-its-folder-alone',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/postgres/' },
+      to: { path: 'node_modules/(pg|node-pg-migrate)/', dependencyTypesNot: ['type-only'] },
+    },
     ...mayImport('config\\.ts', []),
     ...mayImport('jobs/', []),
     ...mayImport('testing/', ['jobs/']),
     ...mayImport('broker/', ['jobs/'], ['config\\.ts']),
+    ...mayImport('postgres/', [], ['jobs/']),
     ...mayImport('producers/', ['jobs/', 'broker/']),
     ...mayImport('workers/', ['jobs/', 'broker/']),
     ...mayImport('http/', ['jobs/', 'producers/'], ['broker/', 'config\\.ts']),
     ...mayImport('observability/', ['jobs/'], ['config\\.ts']),
-    ...mayImport('cli/', ['jobs/', 'broker/', 'producers/', 'observability/', 'client/', 'config\\.ts', 'main\\.ts']),
+    ...mayImport('cli/', [
+      ...['jobs/', 'broker/', 'postgres/', 'producers/', 'observability/', 'client/'],
+      ...['config\\.ts', 'main\\.ts'],
+    ]),
   ],
   options: {
     doNotFollow: { path: 'node_modules' },

@@ -20,13 +20,14 @@ await build({
   sourcemap: true,
 });
 
-// What browsers load is served as it is written.
-const assets = join('http', 'assets');
-cpSync(join(src, assets), join(dist, assets), { recursive: true });
+// What browsers load, and what Postgres executes, goes along as it is written.
+const copied = [join('http', 'assets'), join('postgres', 'migrations')];
+for (const folder of copied) cpSync(join(src, folder), join(dist, folder), { recursive: true });
 
 // Not the whole folder beforehand: a program may be running from it.
 for (const file of filesIn(dist)) {
-  if (file.startsWith(assets)) continue;
-  const source = file.replace(/(\.d\.ts|\.js(\.map)?)$/, '.ts');
-  if (source !== file && !existsSync(join(src, source))) rmSync(join(dist, file));
+  const isCopied = copied.some((folder) => file.startsWith(folder));
+  const source = isCopied ? file : file.replace(/(\.d\.ts|\.js(\.map)?)$/, '.ts');
+  if ((isCopied || source !== file) && !existsSync(join(src, source)))
+    rmSync(join(dist, file), { recursive: true, force: true });
 }

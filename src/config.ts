@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { duration, parseDuration } from './duration.js';
 import { type Problem, RondoError } from './errors.js';
 import { nearest, problemsOf, show } from './problems.js';
+import { isTimezone } from './timezone.js';
 
 export interface Config {
   readonly redis: RedisSettings;
@@ -41,6 +42,10 @@ export interface Config {
     readonly httpRequest: { readonly allow: readonly string[] };
     /** Where alerts are sent. */
     readonly alert: AlertChannels;
+    /** The Postgres of jobs that keep to one; null where there is none, and they are off. */
+    readonly database: DatabaseAccess | null;
+    /** Whose month begins at midnight: an IANA zone. */
+    readonly creditsTimezone: string;
   };
   /** The dead man's switch of the producer in the lead; null where there is none. */
   readonly healthcheckUrl: string | null;
@@ -58,6 +63,15 @@ export interface Config {
 export interface AlertChannels {
   readonly webhook: { readonly url: string; readonly format: 'json' | 'slack' } | null;
   readonly email: { readonly smtpUrl: string; readonly from: string; readonly to: readonly string[] } | null;
+}
+
+/** A Postgres, and how much of it a process takes. */
+export interface DatabaseAccess {
+  readonly url: string;
+  /** Connections of a process at most. */
+  readonly poolSize: number;
+  /** How long a statement may take unless its job says otherwise, in ms. */
+  readonly statementTimeout: number;
 }
 
 export const scopes = ['read', 'enqueue', 'operate', 'admin'] as const;
@@ -122,6 +136,7 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
   if (api && ofFile.length === 0 && fromFile.length === 0) problems.push(...missingKeys(given));
   if (api && read.data) problems.push(...samePort(read.data, given));
   problems.push(...missingForMail(given));
+  problems.push(...wrongDatabase(given));
   if (!read.data || problems.length > 0) throw new RondoError('config-invalid', '', { problems });
   const { data } = read;
   const jobsModule = data.RONDO_JOBS ? resolve(data.RONDO_JOBS) : null;
@@ -135,7 +150,12 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
     logLevel: data.LOG_LEVEL,
     shutdownGrace: data.SHUTDOWN_GRACE,
     http: httpOf(data, fromFile),
-    catalog: { httpRequest: { allow: data.HTTP_REQUEST_ALLOW }, alert: alertChannelsOf(data) },
+    catalog: {
+      httpRequest: { allow: data.HTTP_REQUEST_ALLOW },
+      alert: alertChannelsOf(data),
+      database: databaseOf(data),
+      creditsTimezone: data.CREDITS_TIMEZONE,
+    },
     healthcheckUrl: data.RONDO_HEALTHCHECK_URL ?? null,
     switches: { disabled: data.RONDO_DISABLED_JOBS, concurrency: data.RONDO_CONCURRENCY },
     warnings: [
@@ -294,9 +314,17 @@ const settings = z.object({
     .default('')
     .transform(commaSeparated)
     .pipe(z.array(z.string().refine(isMailAddress, { error: 'an e-mail address such as ops@example.com' }))),
-  // These two may be there for the jobs of a user alone: what they hold is looked at where mail is to be sent.
+  // These three may be there for the jobs of a user alone: what they hold is looked at where the program needs it.
   SMTP_URL: z.string().optional(),
   MAIL_FROM: z.string().optional(),
+  DATABASE_URL: z.string().optional(),
+  DATABASE_POOL_SIZE: z
+    .string()
+    .regex(/^([1-9]\d{0,2}|1000)$/, { error: 'a whole number from 1 to 1000' })
+    .transform(Number)
+    .default(10),
+  DATABASE_STATEMENT_TIMEOUT: duration({ min: 1, max: 86_400_000 }).default(30_000),
+  CREDITS_TIMEZONE: z.string().refine(isTimezone, { error: 'an IANA time zone such as "Europe/Paris"' }).default('UTC'),
   RONDO_HEALTHCHECK_URL: z.string().refine(isHttpUrl, { error: 'an http or https URL' }).optional(),
   // Of commands that work through an API: loadApiAccess reads them. A list of keys is meant for its neighbour.
   RONDO_URL: z.string().optional(),
@@ -360,6 +388,25 @@ function missingForMail({
     problems.push({ where: 'MAIL_FROM', expected, got: from ? show(from) : 'nothing' });
   }
   return problems;
+}
+
+function databaseOf(data: z.output<typeof settings>): DatabaseAccess | null {
+  const { DATABASE_URL: url, DATABASE_POOL_SIZE: poolSize, DATABASE_STATEMENT_TIMEOUT: statementTimeout } = data;
+  return url && isPostgresUrl(url) ? { url, poolSize, statementTimeout } : null;
+}
+
+/** Jobs of a user's own may keep to another kind of database under the same name. */
+function wrongDatabase({ DATABASE_URL: url, RONDO_JOBS }: Record<string, string | undefined>): Problem[] {
+  if (!url || RONDO_JOBS || isPostgresUrl(url)) return [];
+  return [{ where: 'DATABASE_URL', expected: postgresUrlExpected, got: withoutPassword(url) }];
+}
+
+export const postgresUrlExpected =
+  'postgres://[user[:password]@]host[:5432]/database, or postgres://user@/database?host=/folder/of/the/socket; an @ in a password is written %40';
+
+function isPostgresUrl(url: string): boolean {
+  // Before the path of a socket stands no host, which pg understands and URL does not.
+  return /^postgres(ql)?:\/\/\S+$/.test(url) && isDecodable(url) && URL.canParse(url.replace('@/', '@localhost/'));
 }
 
 function commaSeparated(text: string): string[] {
@@ -594,7 +641,7 @@ function withoutSecrets(given: Record<string, string | undefined>) {
 }
 
 /** Who knows one of these may use it. */
-const secretAddresses = ['RONDO_ALERT_WEBHOOK', 'RONDO_HEALTHCHECK_URL', 'SMTP_URL'];
+const secretAddresses = ['RONDO_ALERT_WEBHOOK', 'RONDO_HEALTHCHECK_URL', 'SMTP_URL', 'DATABASE_URL'];
 
 /** What is no address at all might be a password, pasted: it is not shown either. */
 function withoutPassword(address: string): string {

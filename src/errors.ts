@@ -71,6 +71,8 @@ export const errorTable = {
   'port-unusable': { status: 500, retryable: false, message: 'A port cannot be listened on' },
   'usage-wrong': { status: 400, retryable: false, message: 'The command was used in a wrong way' },
   'redis-unreachable': { status: 503, retryable: true, message: 'Redis cannot be used' },
+  'database-unreachable': { status: 503, retryable: true, message: 'Postgres cannot be used' },
+  'migration-failed': { status: 500, retryable: false, message: 'The tables stay as they were' },
   'store-newer': {
     status: 500,
     retryable: false,

@@ -20,6 +20,7 @@ import { createMetrics, type Metrics } from './observability/metrics.js';
 import { createProbes } from './observability/probes.js';
 import { tellRedisOnce } from './observability/redis-news.js';
 import { watchVitalSigns } from './observability/vital-signs.js';
+import { createDatabase } from './postgres/database.js';
 import { createFigures } from './producers/figures.js';
 import { createSupervisor } from './producers/supervisor.js';
 import { createPool } from './workers/pool.js';
@@ -51,7 +52,9 @@ export async function runService(config: Config, roles: readonly Role[], only?: 
     // First, and last to stop: a jobs module may leave timers and listeners of its own behind.
     await parts.start(containStrayErrors(emit, crash.report));
     const probed = await startProbes(config, parts, metrics, logger);
-    const registry = await loadRegistry(config.jobsModule, config.catalog, config.switches);
+    const database = config.catalog.database && createDatabase(config.catalog.database);
+    if (database) await parts.start(database);
+    const registry = await loadRegistry(config.jobsModule, { ...config.catalog, database }, config.switches);
     const redis = await reachable(config.redis, parts, (error) => {
       graceMs = 0; // nothing is left that would keep what still runs
       crash.report(error);

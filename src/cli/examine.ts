@@ -5,7 +5,6 @@ import { type Broker, openBroker } from '../broker/queues.js';
 import { readServers, type ServerFacts } from '../broker/server-facts.js';
 import { type Config, examineConfig } from '../config.js';
 import { type Problem, RondoError } from '../errors.js';
-import { loadRegistry } from '../jobs/load.js';
 import { createRegistry, type Registry } from '../jobs/registry.js';
 import { briefly } from '../jobs/words.js';
 import { type Finding, severities, some } from '../producers/finding.js';
@@ -15,6 +14,7 @@ import { judgeRefusals, judgeServers } from '../producers/server-findings.js';
 import { readStoreFacts, type StoreFacts } from '../producers/store-facts.js';
 import { judgeStore } from '../producers/store-findings.js';
 import { audited } from './audited.js';
+import { registryOf } from './session.js';
 
 export interface Examination {
   /** What was looked at, and what was seen there. */
@@ -38,7 +38,7 @@ export async function examine(wanted: Wanted): Promise<Examination> {
   if (config) {
     findings.push(...config.warnings.map(oddSetting));
     looked.settings = settingsInWords(config);
-    const registry = await load(config).catch((error: unknown) => {
+    const registry = await registryOf(config).catch((error: unknown) => {
       findings.push(wrongJobs(error));
       return null;
     });
@@ -56,8 +56,6 @@ interface Patient extends Wanted {
   readonly looked: Record<string, string>;
   readonly findings: Finding[];
 }
-
-const load = ({ jobsModule, catalog, switches }: Config) => loadRegistry(jobsModule, catalog, switches);
 
 /** How long a look through all keys may take, in ms. */
 const searchMs = 5_000;

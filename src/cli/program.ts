@@ -84,6 +84,7 @@ async function createProgram(argv: readonly string[]): Promise<Command> {
       import('./new-job.js'),
       import('./workers.js'),
     ]);
+  const { addDatabaseCommands } = await import('./db.js');
   addJobCommands(program.command('jobs').description('what can run'));
   addRunCommands(program.command('runs').description('what runs, ran, or waits'));
   addScheduleCommands(program.command('schedules').description('when jobs run'));
@@ -91,6 +92,7 @@ async function createProgram(argv: readonly string[]): Promise<Command> {
   addOperationsOnAll(program);
   addKeyCommands(program.command('keys').description('who may use the API'));
   addAuditCommand(program);
+  addDatabaseCommands(program.command('db').description('the tables of the jobs that keep to a Postgres'));
   addImportCommands(program);
   addNewCommands(program);
   addDoctorCommand(program.command('doctor'));

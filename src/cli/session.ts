@@ -4,6 +4,7 @@ import { RondoError } from '../errors.js';
 import { detailsOf } from '../jobs/describe.js';
 import { loadRegistry } from '../jobs/load.js';
 import type { Registry } from '../jobs/registry.js';
+import { createDatabase } from '../postgres/database.js';
 import type { Control, Definitions } from './control.js';
 import { apiAccess } from './door.js';
 
@@ -16,7 +17,13 @@ export interface Session {
 /** For commands that need no Redis. */
 export async function withJobs<Result>(work: (session: Session) => Promise<Result> | Result): Promise<Result> {
   const config = loadConfig();
-  return work({ config, registry: await loadRegistry(config.jobsModule, config.catalog, config.switches) });
+  return work({ config, registry: await registryOf(config) });
+}
+
+/** The jobs as this program knows them. A command runs none: the database that they are given is never asked. */
+export async function registryOf({ jobsModule, catalog, switches }: Config): Promise<Registry> {
+  const database = catalog.database && createDatabase(catalog.database);
+  return loadRegistry(jobsModule, { ...catalog, database }, switches);
 }
 
 /** For those that are the same through an API and with Redis at hand: the API, where one is named. */

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { isTimezone } from '../timezone.js';
 import { memo } from './memo.js';
 
 /** Names of jobs, schedules and calendars: they become parts of Redis keys, URLs and metrics. */
@@ -10,13 +11,3 @@ export const nameSchema = z.string().regex(/^[a-z0-9][a-z0-9-]{0,63}$/, {
 export const timezoneSchema = z
   .string()
   .refine(memo(isTimezone), { error: 'an IANA time zone such as "Europe/Paris"' });
-
-function isTimezone(name: string): boolean {
-  try {
-    new Intl.DateTimeFormat('en', { timeZone: name });
-    // Offsets such as "+02:00" are accepted by Intl but are no zone: they know no daylight saving time.
-    return !/^[+-]/.test(name);
-  } catch {
-    return false;
-  }
-}

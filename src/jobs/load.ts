@@ -5,6 +5,7 @@ import { type AlertSettings, alertJob } from './catalog/alert.js';
 import { heartbeat } from './catalog/heartbeat.js';
 import { type HttpRequestSettings, httpRequest } from './catalog/http-request.js';
 import { memoryReport } from './catalog/memory-report.js';
+import type { Database } from './database.js';
 import { isJobDefinition, type JobDefinition } from './define-job.js';
 import { shareOwnPackages } from './own-packages.js';
 import { createRegistry, type Registry } from './registry.js';
@@ -13,6 +14,10 @@ export interface CatalogSettings {
   readonly httpRequest: HttpRequestSettings;
   /** Where alerts are sent; nowhere unless told. */
   readonly alert?: AlertSettings;
+  /** The Postgres of the jobs that keep to one, which are off without. */
+  readonly database?: Database | null;
+  /** The zone in which the month of `monthly-credit-top-up` begins: UTC unless told. */
+  readonly creditsTimezone?: string;
 }
 
 /** What is said of jobs outside their code. */

@@ -160,7 +160,17 @@ export function hasTerminal(): boolean {
 /** Ours without the settings that the developer's own shell may hold, and with the tests' server. */
 function programEnvironment(env: Record<string, string>): NodeJS.ProcessEnv {
   // With CI, Node.js takes a terminal for one without colours.
-  const foreign = ['REDIS_URL', 'NODE_ENV', 'LOG_LEVEL', 'SHUTDOWN_GRACE', 'VITEST', 'CI', 'NO_COLOR', 'FORCE_COLOR'];
+  const foreign = [
+    'REDIS_URL',
+    'DATABASE_URL',
+    'NODE_ENV',
+    'LOG_LEVEL',
+    'SHUTDOWN_GRACE',
+    'VITEST',
+    'CI',
+    'NO_COLOR',
+    'FORCE_COLOR',
+  ];
   const kept = Object.entries(process.env).filter(([key]) => !key.startsWith('RONDO_') && !foreign.includes(key));
   // Tests run side by side: a process that listens takes any port that is free.
   return { ...Object.fromEntries(kept), REDIS_URL: inject('redisUrl'), PORT: '0', ...env };

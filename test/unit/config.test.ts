@@ -32,7 +32,12 @@ describe('the settings', () => {
         ...{ host: '127.0.0.1', port: 3_000, keys: [], keysFile: null },
         ...{ rateLimit: null, trustProxy: false, corsOrigins: [], metricsPort: null },
       },
-      catalog: { httpRequest: { allow: [] }, alert: { webhook: null, email: null } },
+      catalog: {
+        httpRequest: { allow: [] },
+        alert: { webhook: null, email: null },
+        database: null,
+        creditsTimezone: 'UTC',
+      },
       healthcheckUrl: null,
       switches: { disabled: [], concurrency: new Map() },
       warnings: [],
