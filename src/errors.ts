@@ -22,6 +22,7 @@ export const errorTable = {
   },
   'run-not-failed': { status: 409, retryable: false, message: 'Only a run that failed can be retried' },
   'run-lock-lost': { status: 503, retryable: true, message: 'The process lost its hold on the run' },
+  'memory-refused': { status: 422, retryable: false, message: 'What the run is to remember cannot be kept' },
   'payload-invalid': { status: 422, retryable: false, message: "The payload does not fit the job's schema" },
   'payload-unmigrated': {
     status: 422,

@@ -21,6 +21,7 @@ import { createProbes } from './observability/probes.js';
 import { tellRedisOnce } from './observability/redis-news.js';
 import { watchVitalSigns } from './observability/vital-signs.js';
 import { createDatabase } from './postgres/database.js';
+import { createChildren } from './producers/children.js';
 import { createFigures } from './producers/figures.js';
 import { createSupervisor } from './producers/supervisor.js';
 import { createPool } from './workers/pool.js';
@@ -119,7 +120,8 @@ async function startWorker(shared: Shared, only?: readonly string[]): Promise<Wa
   const healthcheckAllow = config.catalog.httpRequest.allow;
   const broker = await open(shared, 'worker', 'patient');
   await parts.start(createPresence(broker, config));
-  const pool = createPool({ broker, jobs, emit, now: Date.now, random: Math.random, healthcheckAllow });
+  const enqueueBy = createChildren({ broker, registry, now: Date.now });
+  const pool = createPool({ broker, jobs, emit, now: Date.now, random: Math.random, enqueueBy, healthcheckAllow });
   self.worksOn(jobs, pool.running);
   await parts.start(self.shownOn(broker));
   await parts.start(pool);

@@ -1,9 +1,10 @@
 import type { Ticks } from '../client/index.js';
 import type { detailsOf } from '../jobs/describe.js';
+import type { EnqueueOptions } from '../jobs/enqueue-options.js';
 import type { AuditView } from '../producers/audit.js';
 import type { BackfillPlanView, BackfillView } from '../producers/backfill-views.js';
 import type { Deployed, DeployPlan } from '../producers/deploy.js';
-import type { Enqueued, EnqueueOptions } from '../producers/enqueue.js';
+import type { Enqueued } from '../producers/enqueue.js';
 import type { GoneJob } from '../producers/gone-jobs.js';
 import type { JobPause } from '../producers/job-pause.js';
 import type { PreviewInput, PreviewView } from '../producers/preview-view.js';

@@ -3,21 +3,12 @@ import type { Queue } from 'bullmq';
 import { type Broker, type RunOptions, runOptions } from '../broker/queues.js';
 import { createScript } from '../broker/scripts.js';
 import { type Problem, RondoError } from '../errors.js';
+import type { Deduplicate } from '../jobs/deduplicate.js';
 import { type JobDefinition, mustBeEnabled } from '../jobs/define-job.js';
+import type { EnqueueOptions } from '../jobs/enqueue-options.js';
 import { readPayload } from '../jobs/payload.js';
 import { addWithin } from './backlog.js';
 import { chunks } from './chunks.js';
-import type { Deduplicate } from './deduplicate.js';
-
-/** Overrides for one run. Durations in ms, times in ms since the epoch. */
-export interface EnqueueOptions {
-  readonly delay?: number;
-  readonly priority?: number;
-  readonly attempts?: number;
-  /** The run is not started later than this long after it was due. */
-  readonly expiresIn?: number;
-  readonly deduplicate?: Deduplicate;
-}
 
 /** What a caller that may ask twice for the same runs gives along. */
 export interface Ticket {

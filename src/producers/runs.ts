@@ -13,7 +13,7 @@ import { definitionOf, knownJob, type Undeclared } from './gone-jobs.js';
 import { type RunOrigin, type RunState, type RunView, runStates } from './run-view.js';
 import { redactorOfRun, shownPayload } from './shown.js';
 
-export { type EnqueueOptions, enqueue } from './enqueue.js';
+export { enqueue } from './enqueue.js';
 
 /** @throws RondoError `run-unknown` */
 export async function findRun(

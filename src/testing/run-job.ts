@@ -1,8 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { RondoError } from '../errors.js';
-import type { JobContext, JobLogger, LogLine } from '../jobs/context.js';
-import type { JobDefinition } from '../jobs/define-job.js';
-import { readStored } from '../jobs/payload.js';
+import { childIds } from '../jobs/child-id.js';
+import type { EnqueueFromRunOptions, EnqueueRun, JobContext, JobLogger, LogLine } from '../jobs/context.js';
+import { isJobDefinition, type JobDefinition, mustBeEnabled } from '../jobs/define-job.js';
+import { readFromRunOptions } from '../jobs/enqueue-from-run.js';
+import { type MemoryStore, memoryIn, onceIn } from '../jobs/memory.js';
+import { readPayload, readStored } from '../jobs/payload.js';
 
 export interface RunOptions {
   /** Counts from 1: which attempt the handler is to believe this is. */
@@ -16,12 +19,35 @@ export interface RunOptions {
   /** The fence of a policy of overlap. */
   readonly fence?: number;
   readonly id?: string;
+  /**
+   * What earlier attempts of the run left, and what this one adds to it, also where it throws: give the same object to
+   * the next attempt.
+   */
+  readonly left?: LeftByRun;
   /** Aborts the run's signal with its reason, as a stop or a cancellation does. */
   readonly signal?: AbortSignal;
 }
 
-/** What a run left behind, beside what its handler did to the world. */
-export interface FinishedRun<Result> {
+/** What the attempts of a run left in Redis, had they one. */
+export interface LeftByRun {
+  /** What was written last. */
+  checkpoint?: unknown;
+  /** By its key, what was done once. */
+  once?: Record<string, unknown>;
+  /** One for each run, however many attempts asked for it. */
+  enqueued?: EnqueuedInTest[];
+}
+
+export interface EnqueuedInTest {
+  readonly id: string;
+  readonly job: string;
+  readonly payload: unknown;
+  readonly options: EnqueueFromRunOptions;
+}
+
+/** What an attempt left behind, beside what its handler did to the world. */
+export interface FinishedRun<Result> extends Required<Pick<LeftByRun, 'enqueued' | 'once'>> {
+  readonly checkpoint: unknown;
   readonly result: Result;
   readonly log: readonly LoggedLine[];
   /** Each value that it reported, in order. */
@@ -49,6 +75,7 @@ export async function runJob<Payload, Result, Input>(
   if (job.problems.length > 0) throw new RondoError('jobs-invalid', '', { problems: job.problems });
   const read = readStored(job as unknown as JobDefinition, payload, options.version ?? job.version);
   if (read.refused) throw read.refused;
+  const { left = {} } = options;
   const log: LoggedLine[] = [];
   const progress: (number | Record<string, unknown>)[] = [];
   const ends = new AbortController();
@@ -56,13 +83,16 @@ export async function runJob<Payload, Result, Input>(
   try {
     const context: JobContext<Payload> = {
       ...factsOf(job, options),
+      ...memoryIn(storeOf(left)),
+      enqueue: enqueueInto(left, job.name),
       payload: read.value as Payload,
       signal: options.signal ? AbortSignal.any([options.signal, ends.signal]) : ends.signal,
       log: loggerInto(log),
       progress: async (value) => void progress.push(structuredClone(value)),
     };
     const result = await Promise.race([job.run(context), rejectedBy(ends.signal)]);
-    return { result: result as Awaited<Result>, log, progress };
+    const { checkpoint, once = {}, enqueued = [] } = left;
+    return { result: result as Awaited<Result>, log, progress, checkpoint, once, enqueued };
   } finally {
     clearTimeout(timer);
   }
@@ -118,6 +148,45 @@ function loggerInto(log: LoggedLine[]): JobLogger {
       log.push({ level, message, facts });
     };
   return { debug: lineOf('debug'), info: lineOf('info'), warn: lineOf('warn'), error: lineOf('error') };
+}
+
+/** As in Redis: values that JSON has a form of, and copies of them. */
+function storeOf(left: LeftByRun): MemoryStore {
+  const textOf = (value: unknown) => (value === undefined ? '' : JSON.stringify(value));
+  return {
+    async read(field) {
+      const key = onceIn(field);
+      const { once = {} } = left;
+      const found = key === null ? 'checkpoint' in left : Object.hasOwn(once, key);
+      const value = key === null ? left.checkpoint : once[key];
+      return { text: found ? textOf(value) : null, fields: Object.keys(once).length };
+    },
+    async write(field, text) {
+      const key = onceIn(field);
+      const value: unknown = text === '' ? undefined : JSON.parse(text);
+      if (key === null) left.checkpoint = value;
+      else left.once = { ...left.once, [key]: value };
+    },
+  };
+}
+
+/** Of a job that is named nothing is known here: its payload is not read. What a run has left is which run it is. */
+function enqueueInto(left: LeftByRun, job: string): EnqueueRun {
+  const idOf = childIds({ id: '', job, enqueuedAt: 0 });
+  return async (target: string | { readonly name: string }, payload: unknown = {}, options = {}) => {
+    const known = isJobDefinition(target) ? target : null;
+    const { key } = readFromRunOptions(options, Date.now());
+    if (known) mustBeEnabled(known);
+    const { refused } = known ? readPayload(known, payload) : { refused: null };
+    if (refused) throw refused;
+    const name = typeof target === 'string' ? target : target.name;
+    const child = idOf({ name, secret: known?.secret ?? [] }, payload, key);
+    left.enqueued ??= [];
+    if (left.enqueued.every(({ id }) => id !== child)) {
+      left.enqueued.push({ id: child, job: name, payload: structuredClone(payload), options });
+    }
+    return { id: child, job: name };
+  };
 }
 
 /** A handler that ignores its signal is given up all the same. */

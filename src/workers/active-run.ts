@@ -2,15 +2,22 @@ import type { Job } from 'bullmq';
 import { backfillOf } from '../broker/lane.js';
 import { versionOf } from '../broker/queues.js';
 import { caughtUpId, tickOf } from '../broker/repeat.js';
-import type { JobContext, JobLogger, LogLine } from '../jobs/context.js';
+import type { EnqueueRun, JobContext, JobLogger, LogLine, ParentRun } from '../jobs/context.js';
 import type { JobDefinition } from '../jobs/define-job.js';
 import type { Emit, LogLevel, RunFacts } from '../jobs/events.js';
+import type { RunMemory } from '../jobs/memory.js';
 import { redactorOf } from '../jobs/payload.js';
 import type { Redactor } from '../jobs/secrets.js';
 import { failure, type Outcome, success, timedOut } from './outcome.js';
 import type { ClaimedTick } from './ticks.js';
 
 type OnDecided = (run: ActiveRun) => void;
+
+/** What a handler reaches Redis with, made for runs that ask for it. */
+export interface Reach {
+  readonly memoryOf: (run: ActiveRun) => RunMemory;
+  readonly enqueueBy: (parent: ParentRun) => EnqueueRun;
+}
 
 /** One attempt under way in this process: what it is about, and the means to end it early. */
 export class ActiveRun {
@@ -37,6 +44,9 @@ export class ActiveRun {
   durationMs = 0;
   ended = false;
   readonly #onDecided: OnDecided;
+  readonly #reach: Reach;
+  #memory: RunMemory | null = null;
+  #enqueue: EnqueueRun | null = null;
   #redactor: Redactor | null = null;
   #controller: AbortController | null = null;
   #stopped: { outcome: Outcome; reason: unknown } | null = null;
@@ -50,6 +60,7 @@ export class ActiveRun {
     emit: Emit,
     now: number,
     onDecided: OnDecided,
+    reach: Reach,
   ) {
     this.startedAtMs = now;
     this.job = job;
@@ -58,6 +69,7 @@ export class ActiveRun {
     this.emit = emit;
     this.facts = factsOf(job);
     this.#onDecided = onDecided;
+    this.#reach = reach;
   }
 
   /** Makes the run the one of a tick: not always the one that it is named after. */
@@ -89,6 +101,23 @@ export class ActiveRun {
   get redactor(): Redactor {
     this.#redactor ??= redactorOf(this.definition, this.job.data, versionOf(this.job));
     return this.#redactor;
+  }
+
+  get memory(): RunMemory {
+    this.#memory ??= this.#reach.memoryOf(this);
+    return this.#memory;
+  }
+
+  /** Whether its handler looked for what it remembers. */
+  get hasMemory(): boolean {
+    return this.#memory !== null;
+  }
+
+  /** The same for the whole attempt: it counts what was asked for. */
+  get enqueue(): EnqueueRun {
+    const { job, run: id } = this.facts;
+    this.#enqueue ??= this.#reach.enqueueBy({ job, id, enqueuedAt: this.job.timestamp });
+    return this.#enqueue;
   }
 
   /** Made only for handlers that look at it: a controller for each run costs a tenth of the throughput. */
@@ -187,6 +216,18 @@ export class RunContext<Payload> implements JobContext<Payload> {
   get progress() {
     const { job, redactor } = this.#run;
     return (value: number | Record<string, unknown>) => job.updateProgress(redactor.value(value) as typeof value);
+  }
+
+  get enqueue() {
+    return this.#run.enqueue;
+  }
+
+  get once() {
+    return this.#run.memory.once;
+  }
+
+  get checkpoint() {
+    return this.#run.memory.checkpoint;
   }
 }
 

@@ -6,13 +6,14 @@ import { RondoError } from '../errors.js';
 import type { JobDefinition } from '../jobs/define-job.js';
 import type { Emit } from '../jobs/events.js';
 import { retryDelay } from '../jobs/retry.js';
-import { ActiveRun, factsOf } from './active-run.js';
+import { ActiveRun, factsOf, type Reach } from './active-run.js';
 import { createCancels } from './cancels.js';
 import { createDeadlines } from './deadlines.js';
 import { createErrorReport } from './error-report.js';
 import { abortGraceMs, execute } from './execute.js';
 import type { Healthchecks } from './healthchecks.js';
 import { createLane, laneOf } from './lane.js';
+import { createMemories } from './memory.js';
 import { cancelled, codeOf, failure, timedOut } from './outcome.js';
 import { outdatedOnce } from './outdated.js';
 import { PromptWorker } from './prompt-worker.js';
@@ -24,6 +25,8 @@ export interface WorkerInput {
   readonly emit: Emit;
   readonly now: () => number;
   readonly random: () => number;
+  /** What handlers enqueue with. */
+  readonly enqueueBy: Reach['enqueueBy'];
   /** Told how the ticks of schedules go that have a dead man's switch. */
   readonly healthchecks?: Healthchecks;
   /** How long a run stays its worker's without a sign of life; half of it is how often one is given. In ms. */
@@ -52,6 +55,8 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
   const cancels = createCancels(broker, name, active.runs, cancel);
   const ticks = createTicks(broker, emit);
   const turns = createTurns(broker, ticks);
+  const memories = createMemories(broker);
+  const reach = { memoryOf: memories.of, enqueueBy: input.enqueueBy };
   const lane = createLane(broker, name, laneOf(definition.concurrency));
   const reportError = createErrorReport((error, times) => emit({ type: 'worker.error', job: name, error, times }));
   let stopping = false;
@@ -62,7 +67,8 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
   }
 
   function begin(job: CarriedJob, token?: string): Promise<unknown> {
-    const run = new ActiveRun(job, token, definition, healthchecks?.follow(job, emit) ?? emit, now(), decided);
+    const told = healthchecks?.follow(job, emit) ?? emit;
+    const run = new ActiveRun(job, token, definition, told, now(), decided, reach);
     job[carried] = run;
     active.add(run);
     cancels.begun();
@@ -127,6 +133,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     const left = outcome.type === 'skipped' || outcome.type === 'coalesced';
     if (left) run.emit({ type: 'run.skipped', reason: outcome.reason, ...facts });
     else run.emit({ type: 'run.succeeded', durationMs, ...facts });
+    if (run.hasMemory) memories.forget(run);
     settleTick(run);
   }
 

@@ -8,6 +8,7 @@ import type { JobDefinition } from '../../src/jobs/define-job.js';
 import type { Emit, RondoEvent } from '../../src/jobs/events.js';
 import { createRegistry } from '../../src/jobs/registry.js';
 import { createMetrics } from '../../src/observability/metrics.js';
+import { createChildren } from '../../src/producers/children.js';
 import { createFigures } from '../../src/producers/figures.js';
 import { createSupervisor } from '../../src/producers/supervisor.js';
 import { createPool } from '../../src/workers/pool.js';
@@ -145,7 +146,10 @@ export async function fixture(jobs: readonly JobDefinition[], options: { url?: s
     prefix,
     async work({ jobs: known = jobs, random = Math.random, now = Date.now, ...hooks } = {}) {
       const own = await open('patient', known);
-      const pool = createPool({ broker: own.broker, jobs: known, emit: events.emit, now, random, ...hooks });
+      const others = jobs.filter(({ name }) => known.every((job) => job.name !== name));
+      const registry = createRegistry([...known, ...others]);
+      const enqueueBy = createChildren({ broker: own.broker, registry, now });
+      const pool = createPool({ broker: own.broker, jobs: known, emit: events.emit, now, random, enqueueBy, ...hooks });
       await pool.start();
       onTestFinished(() => pool.stop(Date.now()));
       return pool;

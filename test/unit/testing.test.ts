@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { defineCalendar, defineJob } from '../../src/index.js';
+import { defineCalendar, defineJob, type JobContext } from '../../src/index.js';
 import { play, runJob, tickAfter, ticksOf } from '../../src/testing/index.js';
 import '../../src/testing/vitest.js';
 
@@ -88,6 +88,45 @@ describe('runJob', () => {
     stop.abort('the process stops');
 
     expect((await running).result).toBe('the process stops');
+  });
+
+  it('tells what the handler enqueued, remembered and did once, and gives that to the next attempt', async () => {
+    const receipt = defineJob({ name: 'receipt', payload: z.object({ order: z.int() }), run: () => null });
+    let charges = 0;
+    const order = defineJob({
+      name: 'order',
+      async run({ once, checkpoint, enqueue, run }) {
+        const charge = await once('charge', () => ({ id: ++charges, at: new Date(0) }));
+        const before = await checkpoint.read();
+        await checkpoint.write({ step: run.attempt });
+        const sent = await enqueue(receipt, { order: 7 }, { delay: '5m' });
+        await enqueue('audit', { of: sent.id });
+        if (run.attempt === 1) throw new Error('later');
+        return { charge, before };
+      },
+    });
+    const left = {};
+
+    await expect(runJob(order, {}, { left })).rejects.toThrow('later');
+    expect(left).toMatchObject({ checkpoint: { step: 1 }, once: { charge: { id: 1 } }, enqueued: [{}, {}] });
+    const { result, checkpoint, once, enqueued } = await runJob(order, {}, { attempt: 2, left });
+
+    const charge = { id: 1, at: '1970-01-01T00:00:00.000Z' };
+    expect(result).toEqual({ charge, before: { step: 1 } });
+    expect({ checkpoint, once }).toEqual({ checkpoint: { step: 2 }, once: { charge } });
+    expect(enqueued).toEqual([
+      { id: expect.stringMatching(/^from-/), job: 'receipt', payload: { order: 7 }, options: { delay: '5m' } },
+      { id: expect.stringMatching(/^from-/), job: 'audit', payload: { of: enqueued[0]?.id }, options: {} },
+    ]);
+    expect(charges).toBe(1);
+  });
+
+  it('refuses what a handler enqueues or remembers as a worker does', async () => {
+    const strict = defineJob({ name: 'strict', payload: z.object({ order: z.int() }), run: () => null });
+    const doing = (run: (context: JobContext) => unknown) => runJob(defineJob({ name: 'doing', run }), {});
+    await expect(doing(({ enqueue }) => enqueue(strict, { order: 0.5 }))).rejects.toThrow('payload.order: expected');
+    await expect(doing(({ enqueue }) => enqueue('other', {}, { delay: 'soon' as never }))).rejects.toThrow('delay');
+    await expect(doing(({ checkpoint }) => checkpoint.write(7n))).rejects.toMatchObject({ code: 'memory-refused' });
   });
 
   it('says what is wrong with a definition, a time, or an attempt', async () => {

@@ -1,12 +1,11 @@
 import { type Request, Router } from 'express';
 import { z } from 'zod';
 import type { Broker } from '../../broker/queues.js';
-import { duration } from '../../duration.js';
 import { type Problem, RondoError } from '../../errors.js';
 import type { JobDefinition } from '../../jobs/define-job.js';
+import { enqueueFields, enqueueOptions, refuseTwoTimes } from '../../jobs/enqueue-options.js';
 import type { Registry } from '../../jobs/registry.js';
 import { problemsOf } from '../../problems.js';
-import { type Deduplicate, deduplicationKey, deduplicationKeyWords } from '../../producers/deduplicate.js';
 import { type BulkItem, bulkRefused, enqueueBulk, enqueueRun, payloadProblems } from '../../producers/enqueue.js';
 import { jsonBody, jsonBodyUpTo } from '../body.js';
 import { requires } from '../guard.js';
@@ -46,51 +45,19 @@ export function enqueueRoutes(broker: Broker, registry: Registry, now: () => num
   return routes;
 }
 
-const yearMs = 365 * 86_400_000;
-
-const deduplicate = z
-  .strictObject({
-    key: z.string().regex(deduplicationKey, deduplicationKeyWords),
-    ttl: duration({ min: 1, max: yearMs }).optional(),
-    mode: z.enum(['throttle', 'debounce']).default('throttle'),
-  })
-  .superRefine(({ mode, ttl }, context) => {
-    if (mode !== 'debounce' || ttl !== undefined) return;
-    context.addIssue({ code: 'custom', path: ['ttl'], message: 'how long to wait for the next, with mode "debounce"' });
-  });
-
 /** What `POST /v1/jobs/{job}/runs` takes, and each run of a bulk. */
 export const enqueueBody = z
-  .strictObject({
-    payload: z.unknown().optional(),
-    delay: duration({ max: yearMs }).optional(),
-    at: z.iso.datetime({ offset: true, error: 'an ISO time with a zone, such as "2026-11-21T07:00:00Z"' }).optional(),
-    priority: z.int().min(1).max(2_097_151).optional(),
-    attempts: z.int().min(1).max(1_000).optional(),
-    expiresIn: duration({ min: 1 }).optional(),
-    deduplicate: deduplicate.optional(),
-  })
-  .superRefine(({ at, delay, deduplicate }, context) => {
-    const refuse = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message });
-    if (at !== undefined && delay !== undefined) refuse('at', 'either delay or at, not both');
-    if (deduplicate?.mode !== 'debounce') return;
-    const without = 'none beside mode "debounce", whose ttl is the delay';
-    if (delay !== undefined) refuse('delay', without);
-    if (at !== undefined) refuse('at', without);
-  });
+  .strictObject({ payload: z.unknown().optional(), ...enqueueFields })
+  .superRefine(refuseTwoTimes);
 
 /** What `POST /v1/jobs/{job}/runs/bulk` takes. */
 export const bulkBody = z.strictObject({ runs: z.array(enqueueBody).min(1).max(5_000) });
 
 type Enqueue = z.output<typeof enqueueBody>;
 
-function itemOf({ payload, at, delay, deduplicate, ...rest }: Enqueue, now: number): BulkItem | { problem: Problem } {
-  const later = at === undefined ? delay : Math.max(0, Date.parse(at) - now);
-  if (later !== undefined && later > yearMs) {
-    return { problem: { where: 'at', expected: 'a time within a year', got: JSON.stringify(at) } };
-  }
-  const by = deduplicate && { deduplicate: deduplicate as Deduplicate };
-  return { payload, options: { ...rest, ...by, ...(later && { delay: later }) } };
+function itemOf({ payload, ...rest }: Enqueue, now: number): BulkItem | { problem: Problem } {
+  const found = enqueueOptions(rest, now);
+  return 'problem' in found ? found : { payload, options: found.options };
 }
 
 /**
