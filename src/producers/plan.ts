@@ -96,6 +96,8 @@ export interface Conflict {
   readonly reason: string;
 }
 
+export const cannotBeRead = 'its entry in the store cannot be read';
+
 export interface Plan {
   readonly changes: readonly Change[];
   readonly unchanged: number;
@@ -193,7 +195,7 @@ function canonical(value: unknown): string {
 }
 
 function conflictOf({ id, specification }: Wanted, { stored, unreadable }: PlanInput, owner: string): Conflict | null {
-  if (unreadable.has(id)) return { id, reason: 'its entry in the store cannot be read' };
+  if (unreadable.has(id)) return { id, reason: cannotBeRead };
   const found = stored.get(id);
   if (!found) return null;
   if (found.owner !== owner) return { id, reason: `it belongs to ${found.owner}` };

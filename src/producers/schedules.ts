@@ -8,6 +8,8 @@ import { removeStored, resumeSchedule } from './operations.js';
 import {
   apiOwner,
   type Change,
+  type Conflict,
+  cannotBeRead,
   ownerOf,
   type Plan,
   type PlanInput,
@@ -73,7 +75,9 @@ export async function reconcile(broker: Broker, input: ReconcileInput, emit: Emi
       report(change, result, emit);
     });
   }
-  for (const { id, reason } of planned.conflicts) emit({ type: 'schedule.conflict', schedule: id, reason });
+  for (const { id, reason } of [...planned.conflicts, ...othersUnread(input, state)]) {
+    emit({ type: 'schedule.conflict', schedule: id, reason });
+  }
   if (planned.refused) {
     await hold(broker, planned.refused.ids, state.stored);
     emit({ type: 'schedules.removal-refused', schedules: planned.refused.ids, owned: planned.refused.owned });
@@ -163,6 +167,13 @@ async function apply(broker: Broker, change: Change, input: ReconcileInput, stat
     case 'remove':
       return removeStored(broker, change.stored, input.now(), emit);
   }
+}
+
+/** What nobody declares, and this release cannot read: it is left alone, and not in silence. */
+function othersUnread({ wanted }: ReconcileInput, { unreadable }: Pick<PlanInput, 'unreadable'>): Conflict[] {
+  if (unreadable.size === 0) return [];
+  const declared = new Set(wanted.map(({ id }) => id));
+  return [...unreadable].filter((id) => !declared.has(id)).map((id) => ({ id, reason: cannotBeRead }));
 }
 
 /** The schedules that were not touched and stand still: those of the app, and those of no app. */

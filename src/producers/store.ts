@@ -3,8 +3,9 @@ import { createScript } from '../broker/scripts.js';
 import { RondoError } from '../errors.js';
 import { withNearest } from '../problems.js';
 import type { Stored } from './plan.js';
+import { type Entry, readEntry } from './store-entry.js';
 
-export type Entry = Omit<Stored, 'id'>;
+export type { Entry };
 
 /** What the store holds of every schedule, and the ids whose entry makes no sense to this release. */
 export async function readStore(broker: Broker): Promise<{ stored: Map<string, Stored>; unreadable: Set<string> }> {
@@ -72,17 +73,6 @@ export async function updateEntry(
 /** The id is the field's name. */
 function textOf(entry: (Entry & { readonly id?: string }) | null): string {
   return entry ? JSON.stringify({ ...entry, id: undefined }) : '';
-}
-
-function readEntry(text: string): Entry | null {
-  try {
-    const entry = JSON.parse(text) as Entry;
-    const { hash, owner, specification } = entry as Partial<Entry>;
-    const known = hash && owner && specification?.job && specification.timing?.kind && specification.policy?.misfire;
-    return known ? entry : null;
-  } catch {
-    return null;
-  }
 }
 
 const swapScript = createScript(`

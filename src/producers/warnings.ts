@@ -63,7 +63,9 @@ function clockWarnings(schedules: readonly WarnedSchedule[], now: number): Warni
     if (timing.kind !== 'cron') continue;
     for (const change of changes(timing.timezone)) {
       const { cron, timezone, dst = '' } = timing;
-      const effect = isOff(timing, change.at) ? null : effects([cron, timezone, dst, change.at].join('\n'));
+      const effect = orNull(() =>
+        isOff(timing, change.at) ? null : effects([cron, timezone, dst, change.at].join('\n')),
+      );
       if (!effect) continue;
       const message = `on ${dateOfChange(change)} ${changeInWords(change)} in ${timezone}: ${effect}`;
       const same = found.get(message);
@@ -72,6 +74,15 @@ function clockWarnings(schedules: readonly WarnedSchedule[], now: number): Warni
     }
   }
   return [...found.values()].sort((a, b) => (a.message < b.message ? -1 : 1));
+}
+
+/** A hand may have been at the times of what others have stored: that is told elsewhere. */
+function orNull<Answer>(ask: () => Answer): Answer | null {
+  try {
+    return ask();
+  } catch {
+    return null;
+  }
 }
 
 function isOff({ exclude, startsAt = time0, endsAt = Number.POSITIVE_INFINITY }: Timing, time: number): boolean {

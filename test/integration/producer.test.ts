@@ -320,6 +320,46 @@ describe('a conflict', () => {
     expect(await broker.client.hget(broker.keys.schedules, 'unreadable')).toBe('{"a": "newer kind of entry"');
   });
 
+  it('of an entry that a hand, a fault or a newer release has written keeps nobody from what is theirs', async () => {
+    const { keep, chain, events, broker } = await setUp();
+    const sound = jobOf([{ id: 'sound', every: '1h' }]);
+    await keep([sound]);
+    const entry = JSON.parse((await broker.client.hget(broker.keys.schedules, 'sound')) ?? '');
+    const written = { ...entry, owner: 'api' };
+    const asIf = (specification: object) => ({
+      ...written,
+      specification: { ...entry.specification, ...specification },
+    });
+    const strange = {
+      'cut-off': JSON.stringify(written).slice(0, 80),
+      nothing: 'null',
+      list: '[]',
+      'no-options': JSON.stringify(asIf({ options: undefined })),
+      'no-job': JSON.stringify(asIf({ job: 'we{ird:' })),
+      'no-owner': JSON.stringify({ ...written, owner: 7 }),
+      'newer-times': JSON.stringify(asIf({ timing: { kind: 'lunar', phase: 'full' } })),
+      'newer-policy': JSON.stringify(asIf({ policy: { ...entry.specification.policy, misfire: 'some' } })),
+      'newer-overlap': JSON.stringify(asIf({ options: { overlap: 'share' } })),
+      'no-zone': JSON.stringify(asIf({ timing: { kind: 'cron', cron: '@daily', timezone: 'Mars' } })),
+      'no-interval': JSON.stringify(asIf({ timing: { kind: 'every', every: 0 } })),
+      'no-time': JSON.stringify(asIf({ timing: { kind: 'at', at: 'soon' } })),
+      'no-calendar': JSON.stringify(asIf({ timing: { kind: 'every', every: hour, exclude: {} } })),
+      'no-pause': JSON.stringify({ ...written, pause: { since: 'soon', until: null } }),
+      'no-change': JSON.stringify({ ...written, unsettled: true }),
+    };
+    await broker.client.hset(broker.keys.schedules, strange);
+    await broker.queue('work').removeJobScheduler('sound');
+
+    const result = await keep([sound]);
+
+    expect(result).toMatchObject({ failed: [], changes: [{ kind: 'heal' }], finished: true });
+    expect((await chain('sound')).iteration).toBe('delayed');
+    const told = events.of('schedule.conflict');
+    expect(told.map(({ schedule }) => schedule).sort()).toEqual(Object.keys(strange).sort());
+    expect(new Set(told.map(({ reason }) => reason))).toEqual(new Set(['its entry in the store cannot be read']));
+    expect(await broker.client.hgetall(broker.keys.schedules)).toMatchObject(strange);
+  });
+
   it('with more than half of what the app has, and five at least, stops a removal until somebody says yes', async () => {
     const { keep, chain, events } = await setUp();
     const ids = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'];

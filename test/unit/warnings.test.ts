@@ -32,6 +32,16 @@ describe('plan warns of changes of the clock', () => {
     expect(warningsOf(schedules, spring + 10 * 24 * hour)).toEqual([]);
   });
 
+  it('of what makes sense, where a hand has been at the times of another', () => {
+    const senseless = { calendars: [{ dates: 7 }], timezone: 'UTC' } as never;
+    const schedules = [
+      { id: 'no-cron', timing: paris('x y') },
+      { id: 'no-dates', timing: paris('30 2 * * *', { exclude: senseless }) },
+      { id: 'late', timing: paris('30 2 * * *') },
+    ];
+    expect(about(warningsOf(schedules, spring))).toEqual([[`${forward}02:30 runs at 03:00`, ['late']]]);
+  });
+
   it('in autumn too: what runs once of two equal times, and what twice', () => {
     const schedules = [
       { id: 'once', timing: paris('30 2 * * *') },
