@@ -29,11 +29,12 @@ export interface PauseInput {
  */
 export async function pauseSchedule(broker: Broker, id: string, { by, note, until, now }: PauseInput): Promise<void> {
   const of = ledgerOf(await storedOr(broker, id));
+  let isThere = false;
   await updateEntry(broker, id, (entry) => {
-    return entry && !isLeaving(entry)
-      ? { ...entry, pause: { since: entry.pause?.since ?? now, until, by, note } }
-      : null;
+    isThere = entry !== null && !isLeaving(entry);
+    return entry && isThere ? { ...entry, pause: { since: entry.pause?.since ?? now, until, by, note } } : null;
   });
+  if (!isThere) throw await unknownSchedule(broker, id); // somebody has removed it meanwhile
   await markAsStored(broker, of);
 }
 

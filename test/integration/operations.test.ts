@@ -319,6 +319,23 @@ describe('a removed schedule', () => {
   });
 });
 
+it('a schedule that is removed while somebody pauses it is unknown, and not called paused', async () => {
+  const job = defineJob({ name: 'work', schedules: [{ id: 'often', every: '1h' }], run: () => null });
+  const { broker, produce } = await fixture([job]);
+  await produce();
+  const { client, keys } = broker;
+  let removed = 0;
+  const hget = async (key: string, field: string) => {
+    const found = await client.hget(key, field);
+    removed += await client.hdel(keys.schedules, 'often');
+    return found;
+  };
+  const meanwhile = new Proxy(client, { get: (it, name) => (name === 'hget' ? hget : Reflect.get(it, name, it)) });
+
+  await expect(pause({ ...broker, client: meanwhile })).rejects.toMatchObject({ code: 'schedule-unknown' });
+  expect(removed).toBe(1);
+});
+
 describe('what people see of a ledger', () => {
   it('leaves an entry that a hand has edited as it is, and says how many there are', async () => {
     const { broker, work, produce, ran } = await working();
