@@ -79,7 +79,7 @@ export const errorTable = {
     retryable: false,
     message: 'The data in Redis was written by a newer release of Rondo',
   },
-  'embedded-unavailable': { status: 500, retryable: false, message: 'The embedded server cannot be started' },
+  'embedded-unavailable': { status: 500, retryable: false, message: 'The embedded server cannot be used' },
 } as const satisfies Record<string, { status: number; retryable: boolean; message: string }>;
 
 export type ErrorCode = keyof typeof errorTable;
