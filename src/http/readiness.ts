@@ -70,7 +70,13 @@ function rememberChanges(now: () => number) {
   };
 }
 
+/** What Redis answers is told; the words of its client are about sockets and queues of commands. */
 async function redisTrouble({ client }: Broker): Promise<string | null> {
-  await client.ping();
-  return null;
+  if (client.status !== 'ready') return away;
+  return client.ping().then(
+    () => null,
+    (error: Error) => (client.status === 'ready' ? error.message : away),
+  );
 }
+
+const away = 'no connection to it';
