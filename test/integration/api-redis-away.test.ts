@@ -12,7 +12,12 @@ const other = defineJob({ name: 'other', run: () => 'done' });
 /** Both ways in which Redis goes: the connection is refused, or nobody answers on it. */
 const ways = [
   { way: 'killed', go: 'SIGKILL', reason: 'no connection to it', comeBack: (redis: Redis) => redis.restart() },
-  { way: 'frozen', go: 'SIGSTOP', reason: /no answer within 1000 ms/, comeBack: (redis: Redis) => redis.kill('SIGCONT') },
+  {
+    way: 'frozen',
+    go: 'SIGSTOP',
+    reason: /no answer within 1000 ms/,
+    comeBack: (redis: Redis) => redis.kill('SIGCONT'),
+  },
 ] as const;
 
 type Redis = Awaited<ReturnType<typeof startRedis>>;
