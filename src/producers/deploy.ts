@@ -54,28 +54,33 @@ export async function planDeploy(broker: Broker, { registry, deployment, now }: 
   return { ...compared(deployment, planned), warnings };
 }
 
-/** Makes those changes. @param removeMany though most of what the app has would go */
+/**
+ * Makes those changes.
+ *
+ * @param removeMany though most of what the app has would go
+ * @throws RondoError `release-outdated` where a newer release of the app was alive within the minute
+ */
 export async function deploy(
   broker: Broker,
   { registry, deployment, now, removeMany = false }: DeployInput & { readonly removeMany?: boolean },
   emit: Emit,
 ): Promise<Deployed> {
   const { app, release } = deployment;
+  await refuseOutdated(broker, deployment);
   const done = await reconcile(broker, { app, release, wanted: wantedOf(registry), now, removeMany }, emit);
   const failed = done.failed.map(({ id, error }) => ({ id, error: String(error) }));
   return { ...compared(deployment, done), failed };
 }
 
-/**
- * For whoever cannot see which release is about to apply itself: an older one does not, while a newer one is alive.
- *
- * @throws RondoError `release-outdated`
- */
-export async function refuseOutdated(broker: Broker, deployment: Deployment, withinMs: number): Promise<void> {
-  const newer = await findNewer(broker, deployment, withinMs);
+/** Nobody who applies by hand sees that an older release is about to undo what a newer one has made. */
+async function refuseOutdated(broker: Broker, { app, release }: Deployment): Promise<void> {
+  const newer = await findNewer(broker, { app, release }, newerWithinMs);
   if (newer === null) return;
-  throw new RondoError('release-outdated', `${deployment.app} ${deployment.release}, and ${newer} is alive`);
+  throw new RondoError('release-outdated', `${app} ${release}, and ${newer} is alive`);
 }
+
+/** As producers have it. */
+const newerWithinMs = 60_000;
 
 function compared({ app, release }: Deployment, { changes, unchanged, conflicts, refused }: Plan): Compared {
   return { app, release, changes: changes.map(changeView), unchanged, conflicts, refused };

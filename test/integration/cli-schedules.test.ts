@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { createPresence } from '../../src/broker/releases.js';
 import { previewStored } from '../../src/producers/preview.js';
 import { commands, refused, rowsOf, shopJobs } from '../support/commands.js';
 import { fixture } from '../support/harness.js';
@@ -54,6 +55,24 @@ describe('schedules', () => {
     expect(await rondo.json('schedules', 'show', 'moves')).toMatchObject({ id: 'moves', next: second, payload: {} });
     expect(await rondo('schedules', 'show', 'moves')).toMatch(/^job +tidy$/m);
     expect(await rondo('schedules', 'plan')).toBe('Nothing to change.\n2 unchanged.\n');
+  });
+
+  it('are not applied by an older release while a newer one of the app was alive within the minute', async () => {
+    const { broker, prefix } = await fixture([]);
+    const source = `export default [defineJob({ name: 'tidy', schedules: [{ id: 'a', every: '1h' }], run: () => null })];`;
+    const settings = { RONDO_JOBS: writeJobs(source), RONDO_PREFIX: prefix, RONDO_APP: 'test' };
+    const newer = createPresence(broker, { app: 'test', release: '2' });
+    await newer.start();
+    await newer.stop(0);
+
+    const older = commands({ ...settings, RONDO_RELEASE: '1' });
+    const { code, stderr } = await older.attempt('schedules', 'apply', '--yes');
+    expect(stderr).toBe('rondo: A newer release of the app is in charge: test 1, and 2 is alive [release-outdated]\n');
+    expect(code).toBe(1);
+    expect((await older.json('schedules', 'plan')).changes, 'a look is free').toHaveLength(1);
+    expect(await older.json('schedules', 'list')).toEqual([]);
+    await commands({ ...settings, RONDO_RELEASE: '2' })('schedules', 'apply');
+    expect(await older.json('schedules', 'list')).toHaveLength(1);
   });
 
   it('are not removed by the half unless somebody says --yes', async () => {

@@ -2,7 +2,7 @@ import { Router } from 'express';
 import { z } from 'zod';
 import type { Broker } from '../../broker/queues.js';
 import type { Emit } from '../../jobs/events.js';
-import { type DeployInput, deploy, planDeploy, refuseOutdated } from '../../producers/deploy.js';
+import { type DeployInput, deploy, planDeploy } from '../../producers/deploy.js';
 import { jsonBody } from '../body.js';
 import { requires } from '../guard.js';
 import { read } from '../request.js';
@@ -18,7 +18,6 @@ export function planRoutes(broker: Broker, input: DeployInput, emit: Emit): Rout
 
   routes.post('/plan/apply', requires('admin'), jsonBody, async (request, response) => {
     const { yes: removeMany } = read(applyBody, request.body ?? {});
-    await withinMs(planMs, refuseOutdated(broker, input.deployment, newerWithinMs));
     response.json(await withinMs(applyMs, deploy(broker, { ...input, removeMany }, emit)));
   });
 
@@ -28,8 +27,6 @@ export function planRoutes(broker: Broker, input: DeployInput, emit: Emit): Rout
 /** Ten thousand schedules are read in a second or two, and written in some more, in ms. */
 const planMs = 15_000;
 const applyMs = 60_000;
-/** As producers have it. */
-const newerWithinMs = 60_000;
 
 /** What `POST /v1/plan/apply` takes. */
 export const applyBody = z.strictObject({
