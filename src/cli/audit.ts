@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { AuditView } from '../producers/audit.js';
 import { print, table } from './output.js';
 import { withControl } from './session.js';
-import { moment, wholeNumber } from './values.js';
+import { moment, refuseReversed, wholeNumber } from './values.js';
 
 interface Flags {
   limit: number;
@@ -21,12 +21,13 @@ export function addAuditCommand(program: Command): void {
     .option('--to <time>', 'up to this time', moment)
     .option('--who <name>', "a key's name, or a user and host")
     .option('--json', 'print JSON')
-    .action((flags: Flags) =>
-      withControl(async (control) => {
+    .action((flags: Flags) => {
+      refuseReversed(flags);
+      return withControl(async (control) => {
         const entries = await control.audit(flags);
         print(entries, flags, () => listing(entries));
-      }),
-    );
+      });
+    });
 }
 
 function listing(entries: readonly AuditView[]): string {

@@ -125,7 +125,10 @@ function hintYes(error: unknown): never {
 }
 
 function planInWords(id: string, { count, first, last, leftOut }: BackfillPlanView, verb: string): string {
-  const head = count === 0 ? `${id}: no tick to backfill` : `${id}: ${verb} ${count} ticks, ${first} to ${last}`;
+  const head =
+    count === 0
+      ? `${id}: no tick to backfill`
+      : `${id}: ${verb} ${count} ${count === 1 ? 'tick' : 'ticks'}, ${first} to ${last}`;
   const others = Object.entries(leftOut).map(([reason, ticks]) => `  ${ticks} ${leftOutWords[reason as LeftOut]}`);
   return [others.length > 0 ? `${head}; left out:` : head, ...others].join('\n');
 }

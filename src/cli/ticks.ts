@@ -8,7 +8,7 @@ import type { TicksWanted, TickView } from '../producers/views.js';
 import type { Control } from './control.js';
 import { print, row, table } from './output.js';
 import { withControl } from './session.js';
-import { moment, someOf, wholeNumber } from './values.js';
+import { moment, refuseReversed, someOf, wholeNumber } from './values.js';
 
 interface Flags {
   outcome?: TickOutcome[];
@@ -33,8 +33,9 @@ export function addTicksCommand(schedules: Command): void {
     .option('--limit <number>', 'the newest so many', wholeNumber(1, 1_000), 20)
     .option('--follow', 'go on with what is new or has changed, until Ctrl-C')
     .option('--json', 'print JSON, with --follow one line an entry')
-    .action((id: string, flags: Flags) =>
-      withControl(async (control) => {
+    .action((id: string, flags: Flags) => {
+      refuseReversed(flags);
+      return withControl(async (control) => {
         const wanted = { outcomes: flags.outcome, from: flags.from, to: flags.to };
         if (flags.follow) return follow(control, id, wanted, flags);
         const { job, removed, ticks, unreadable, knownFrom } = await control.ticks(id, {
@@ -44,8 +45,8 @@ export function addTicksCommand(schedules: Command): void {
         print({ schedule: id, job, removed, knownFrom, unreadable, ticks }, flags, () => tickTable(ticks));
         if (removed !== null && !flags.json) console.error(`rondo: ${id} was removed at ${removed}`);
         warnUnreadable(unreadable);
-      }),
-    );
+      });
+    });
 }
 
 export function tickTable(ticks: readonly TickView[]): string {

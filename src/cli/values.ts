@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { InvalidArgumentError } from 'commander';
 import { parseDuration } from '../duration.js';
+import { RondoError } from '../errors.js';
+import { isoTime } from '../jobs/words.js';
 import { nearest } from '../problems.js';
 
 /** Readers of option values: each throws an InvalidArgumentError, which is wrong usage. */
@@ -41,6 +43,12 @@ export function moment(text: string): number {
   if (time === null)
     throw new InvalidArgumentError(`Expected an ISO time such as 2026-11-21T07:00:00Z; got "${text}".`);
   return time;
+}
+
+/** @throws RondoError `usage-wrong` where a range of time ends before it begins */
+export function refuseReversed({ from, to }: { from?: number; to?: number }): void {
+  if (from === undefined || to === undefined || from <= to) return;
+  throw new RondoError('usage-wrong', `--to: expected a time at or after --from, ${isoTime(from)}; got ${isoTime(to)}`);
 }
 
 /** A moment to come, or how long it is until then. */

@@ -1,6 +1,7 @@
 import type { Request } from 'express';
 import type { z } from 'zod';
 import { RondoError } from '../errors.js';
+import { isoTime } from '../jobs/words.js';
 import { nearest, problemsOf } from '../problems.js';
 
 /** A caller waits no longer than this for Redis, in ms. */
@@ -20,6 +21,17 @@ export function read<Schema extends z.ZodObject>(schema: Schema, input: unknown)
 function isMisspelt(name: string, known: readonly string[]): boolean {
   const near = name.length >= 5 ? nearest(name, known, 2) : null;
   return near !== null && near !== 'payload';
+}
+
+/** For the schema of a range of time, in ms since the epoch. */
+export function refuseReversed({ from, to }: Range, context: z.RefinementCtx): void {
+  if (from === undefined || to === undefined || from <= to) return;
+  context.addIssue({ code: 'custom', path: ['to'], message: `a time at or after from, ${isoTime(from)}` });
+}
+
+interface Range {
+  readonly from?: number | undefined;
+  readonly to?: number | undefined;
 }
 
 /** A part of the address. */

@@ -175,7 +175,8 @@ describe('the audit log', () => {
     for (const key of ['read', 'operate', 'enqueue']) {
       expectProblem(await api.call('GET', '/v1/audit', { key }), 403, 'forbidden');
     }
-    for (const query of ['limit=0', 'limit=1001', 'cursor=x', 'from=yesterday', 'whom=ops']) {
+    const reversed = 'from=2026-11-21T07:00:00Z&to=2026-11-20T07:00:00Z';
+    for (const query of ['limit=0', 'limit=1001', 'cursor=x', 'from=yesterday', 'whom=ops', reversed]) {
       expectProblem(await api.call('GET', `/v1/audit?${query}`), 422, 'request-invalid');
     }
   });

@@ -25,6 +25,11 @@ describe('wrong usage', () => {
     { args: 'schedules preview heartbeat --count 0', says: /whole number from 1 to .* got "0"/ },
     { args: 'schedules ticks x --outcome pausd', says: /one of waiting, .* got "pausd"\. Did you mean "paused"\?/ },
     { args: 'schedules ticks x --limit 1001', says: /whole number from 1 to 1000; got "1001"/ },
+    {
+      args: 'schedules ticks x --from 2026-11-21 --to 2026-11-20',
+      says: /--to: expected a time at or after --from, 2026-/,
+    },
+    { args: 'audit --from 2026-11-21 --to 2026-11-20', says: /--to: expected a time at or after .* got 2026-11-20T/ },
     { args: 'schedules pause x --until soon', says: /a duration such as 2h or an ISO time .* got "soon"/ },
     { args: 'schedules pause x --until 2020-01-01T00:00:00Z', says: /a time to come; got "2020-/ },
     { args: 'schedules pause x --until 0s', says: /a time to come; got "0s"/ },

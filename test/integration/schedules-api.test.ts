@@ -309,6 +309,7 @@ describe('one schedule', () => {
   it.each([
     ['ticks?from=yesterday', 'from'],
     ['ticks?to=2026-11-21T07:00:00', 'to'],
+    ['ticks?from=2026-11-21T07:00:00Z&to=2026-11-20T07:00:00Z', 'to'],
     ['ticks?outcome=succeded', 'outcome'],
     ['ticks?outcome=', 'outcome'],
     ['ticks?limit=1001', 'limit'],

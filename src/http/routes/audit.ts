@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Broker } from '../../broker/queues.js';
 import { type AuditCursor, readAudit } from '../../producers/audit.js';
 import { requires } from '../guard.js';
-import { read } from '../request.js';
+import { read, refuseReversed } from '../request.js';
 import { withinMs } from '../within.js';
 
 /** Who changed what. */
@@ -24,7 +24,7 @@ const momentSchema = z.iso
   .transform((text) => Date.parse(text))
   .optional();
 
-export const auditQuery = z.strictObject({
+const auditFields = z.strictObject({
   limit: z.coerce.number().int().min(1).max(1_000).default(100),
   cursor: z
     .string()
@@ -39,3 +39,5 @@ export const auditQuery = z.strictObject({
   to: momentSchema,
   who: z.string().max(200).optional(),
 });
+
+export const auditQuery = auditFields.superRefine(refuseReversed);

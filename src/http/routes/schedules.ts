@@ -12,7 +12,7 @@ import { putSchedule } from '../../producers/put.js';
 import { findLedger, healths, listTicks, showSchedule, tickOutcomes } from '../../producers/views.js';
 import { jsonBody } from '../body.js';
 import { principalIn, requires } from '../guard.js';
-import { answerMs, nameIn, read } from '../request.js';
+import { answerMs, nameIn, read, refuseReversed } from '../request.js';
 import { withinMs } from '../within.js';
 
 export interface ScheduleRoutesInput {
@@ -138,7 +138,7 @@ export const listQuery = z.strictObject({
 
 const outcomesExpected = `one or more of ${tickOutcomes.join(', ')}, comma-separated`;
 
-export const ticksQuery = z.strictObject({
+const ticksFields = z.strictObject({
   from: momentQuery,
   to: momentQuery,
   outcome: z
@@ -155,6 +155,8 @@ export const ticksQuery = z.strictObject({
     .optional(),
   limit: limit(1_000, 20),
 });
+
+export const ticksQuery = ticksFields.superRefine(refuseReversed);
 
 export const previewQuery = z.strictObject({ from: momentQuery, count: limit(1_000, 5) });
 
