@@ -78,7 +78,6 @@ const partMinutes = 10;
 const hours = 24;
 /** Runs that start later than this are late: what a schedule's `grace` is unless told. */
 const lateFromMs = 60_000;
-const mostShortfalls = 20;
 const namedSchedules = 5;
 
 /**
@@ -135,7 +134,7 @@ export async function reckonDay({ schedules, slots, now }: DayInput): Promise<Da
   return {
     ...{ from: isoTime(from), now: isoTime(now), partMs, current: (nowPart - from) / partMs },
     jobs: jobs.sort((a, b) => b.total - a.total || (a.job < b.job ? -1 : 1)),
-    shortfalls: shortfalls.sort((a, b) => b.lateMs - a.lateMs).slice(0, mostShortfalls),
+    shortfalls: shortfalls.sort((a, b) => b.lateMs - a.lateMs),
   };
 }
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { dayPage } from '../../src/http/site/day/page.js';
 import type { Timing } from '../../src/jobs/schedule.js';
 import { type PlannedSchedule, reckonDay } from '../../src/producers/day.js';
 
@@ -97,6 +98,15 @@ describe('a shortfall', () => {
     expect((await reckon(many(60, cron('0 * * * *'), { durationMs: 9_000 }))).shortfalls).toEqual([]);
     expect((await reckon(busy, {})).shortfalls).toEqual([]);
     expect((await reckon(busy, { mail: 4 })).shortfalls.length).toBeGreaterThan(0);
+  });
+
+  it('that comes back all day is told of each time, and said once on the page', async () => {
+    const day = await reckon(many(12, cron('0 * * * *'), { durationMs: 10 * minute }), { mail: 3 });
+    expect(day.shortfalls.length).toBe(24);
+    const { text } = dayPage({ ...day, workers: 1, unreadable: [] }, null);
+    expect(text.match(/The last begin/g)?.length).toBe(1);
+    expect(text).toContain('It is the worst of 24 such times, the last from 2026-11-22 12:00.');
+    expect(text.match(/slots busy, runs start late/g)?.length).toBe(24 * 4);
   });
 
   it('goes on beyond the day where more comes than is worked off', async () => {

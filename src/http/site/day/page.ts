@@ -8,6 +8,7 @@ import { clock, slotsChart, ticksChart, ticksLine } from './charts.js';
 
 const mostJobs = 40;
 const mostParts = 6;
+const mostShort = 20;
 const mostNamed = 10;
 
 /** @param job the one that it is about; null for all */
@@ -24,7 +25,7 @@ ${shortfallCard(day)}
 <section class="card"><h2>Ticks, the last and the next 24 hours</h2><figure class="plot">${ticksChart(day)}
 <figcaption>Due in each ten minutes, by the times that the schedules have now; the line is now.</figcaption></figure></section>
 <section class="card"><h2>Slots, the next 24 hours</h2><figure class="plot">${slotsChart(day, slots)}
-<figcaption>How many runs of schedules execute at once at most, by what the last ones took; dashed, the ${number(slots)} slots that the workers alive have for these jobs. Runs that come otherwise are not in it.</figcaption></figure></section>
+<figcaption>How many runs of schedules execute at once at most, by what the last ones took: red where some of them start late; dashed, the ${number(slots)} slots that the workers alive have for these jobs. Runs that come otherwise are not in it.</figcaption></figure></section>
 <section class="card"><h2>The busiest to come</h2>${busiest(day)}</section>
 <section class="card"><h2>By job</h2>${jobTable(day)}</section>`;
 }
@@ -42,16 +43,35 @@ function shortfallCard(day: DayNow): Html {
   if (day.shortfalls.length === 0) {
     return html`<p class="note good" role="note">The workers that are alive will do: no run of a measured schedule is to start a minute late or more.</p>`;
   }
-  return html`<section class="card stuck"><h2>Where the workers will not do</h2><ul class="shortfalls">${day.shortfalls.map(shortfallItem)}</ul></section>`;
+  const jobs = byJob(day.shortfalls);
+  const shown = jobs.slice(0, mostShort).map(shortfallItem);
+  const left = jobs.length - shown.length;
+  return html`<section class="card stuck"><h2>Where the workers will not do</h2><ul class="shortfalls">${shown}</ul>${left > 0 && html`<p class="soft">And ${number(left)} more jobs, whose runs are less late.</p>`}</section>`;
 }
 
-function shortfallItem({ job, from, to, wanted, slots, lateMs, schedules, more, spreadMs }: Shortfall): Html {
+/** Of each job, the one that is late most first. */
+function byJob(shortfalls: readonly Shortfall[]): Shortfall[][] {
+  const jobs = new Map<string, Shortfall[]>();
+  for (const it of shortfalls) jobs.set(it.job, [...(jobs.get(it.job) ?? []), it]);
+  return [...jobs.values()];
+}
+
+/** One that comes back every hour is said once. */
+function shortfallItem(ofJob: readonly Shortfall[]): Html | null {
+  const [worst] = ofJob;
+  if (!worst) return null;
+  const { job, from, to, wanted, slots, lateMs, schedules, more, spreadMs } = worst;
   const links = schedules.map(
     ({ id, ticks }, index) => html`${index > 0 && ', '}<a href="${addressOf(id)}">${id}</a> (${number(ticks)})`,
   );
   const end = to === null ? html`, beyond the next 24 hours` : html` until ${shortTime(to)}`;
-  return html`<li><p><a href="/day?job=${encodeURIComponent(job)}"><b>${job}</b></a> from ${shortTime(from)}${end}: ${number(wanted)} runs want to execute at once, and it has ${number(slots)} ${slots === 1 ? 'slot' : 'slots'}. The last begin <b>${briefly(lateMs)} late</b>.</p>
+  return html`<li><p><a href="/day?job=${encodeURIComponent(job)}"><b>${job}</b></a> from ${shortTime(from)}${end}: ${number(wanted)} runs want to execute at once, and it has ${number(slots)} ${slots === 1 ? 'slot' : 'slots'}. The last begin <b>${briefly(lateMs)} late</b>.${ofJob.length > 1 && html` ${timesInWords(ofJob)}`}</p>
 <p class="line">Spread ${links}${more > 0 && html` and ${number(more)} more`} over ${formatDuration(spreadMs)}, or start more workers.</p></li>`;
+}
+
+function timesInWords(ofJob: readonly Shortfall[]): string {
+  const starts = ofJob.map(({ from }) => from).sort();
+  return `It is the worst of ${ofJob.length} such times, the last from ${shortTime(starts.at(-1) ?? '')}.`;
 }
 
 /** The ten minutes in which most is due. */
