@@ -3,7 +3,7 @@ import { createScript } from '../broker/scripts.js';
 import { type TickEntry, unpackEntry } from '../broker/tick-entry.js';
 import { errorTable } from '../errors.js';
 import { alertTail } from '../jobs/alerts.js';
-import type { Active, Ended, History } from './alert-rules.js';
+import { type Active, type Ended, type History, usualMsOf } from './alert-rules.js';
 import { chunks } from './chunks.js';
 
 /** What a job's queue tells. Times in ms since the epoch. */
@@ -69,7 +69,7 @@ async function readQueue(broker: Broker, job: string, now: number): Promise<Queu
     hasWorker: worker === 1,
     oldest: paused === 1 ? null : oldestOf(waiting ?? [], delayed ?? [], now),
     active: activeOf(active ?? []),
-    history: { ended, missed: null, taken: null },
+    history: { ended, missed: null, taken: null, usualMs: usualMsOf(ended) },
   };
 }
 

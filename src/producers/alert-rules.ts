@@ -38,6 +38,8 @@ export interface History {
   readonly missed: { readonly tick: number; readonly noticed: number; readonly text: string } | null;
   /** The newest tick that has a run which was taken. */
   readonly taken: number | null;
+  /** How long runs usually take: the median of those that succeeded, in ms; null where these are too few to tell. */
+  readonly usualMs: number | null;
 }
 
 /** A run that executes. */
@@ -133,11 +135,20 @@ export function historyOf(
   const newestFirst = entries.toReversed();
   const runs = newestFirst.filter((entry): entry is TickRun => !isRange(entry));
   const found = newestFirst.find(isMissed);
+  const ended = runs.flatMap((run) => endedOf(run) ?? []);
   return {
-    ended: runs.flatMap((run) => endedOf(run) ?? []),
+    ended,
     missed: found ? missedOf(found, now, noticedBefore) : null,
     taken: runs.find(({ outcome }) => outcome !== 'waiting' && outcome !== 'unknown')?.time ?? null,
+    usualMs: usualMsOf(ended),
   };
+}
+
+/** The median of the runs that have succeeded; null where these are too few to tell. */
+export function usualMsOf(ended: readonly Ended[]): number | null {
+  const took = ended.flatMap(({ failure, tookMs }) => (failure === null && tookMs !== null ? [tookMs] : []));
+  if (took.length < usualFrom) return null;
+  return took.toSorted((a, b) => a - b)[Math.floor(took.length / 2)] ?? null;
 }
 
 function* readingsOfRuns(
@@ -179,12 +190,11 @@ function succeededText(newest: Ended | undefined): string {
 
 function readSlow(
   of: Subject & { cooldown: number },
-  { ended }: History,
+  { ended, usualMs: usual }: History,
   active: readonly Active[],
   factor: number,
   now: number,
 ): Reading {
-  const usual = usualMs(ended);
   const tooLong = usual === null ? Number.POSITIVE_INFINITY : Math.max(factor * usual, usual + slowByMs);
   const running = active.find(({ since }) => now - since > tooLong);
   const over = ended.find(({ tookMs }) => (tookMs ?? 0) > tooLong);
@@ -194,13 +204,6 @@ function readSlow(
     return over ? `${over.what} took ${briefly(over.tookMs ?? 0)}, ${usually()}` : 'runs take as long as usual';
   };
   return { ...of, rule: 'slow', on: running !== undefined, mark: over?.at ?? 0, text };
-}
-
-/** The median of the runs that have succeeded, in ms; null where these are too few to tell. */
-function usualMs(ended: readonly Ended[]): number | null {
-  const took = ended.flatMap(({ failure, tookMs }) => (failure === null && tookMs !== null ? [tookMs] : []));
-  if (took.length < usualFrom) return null;
-  return took.toSorted((a, b) => a - b)[Math.floor(took.length / 2)] ?? null;
 }
 
 function readMissed({ job, schedule, rules, history, waitingSince, lateAfter }: ScheduleFacts, now: number): Reading {

@@ -17,6 +17,7 @@ import {
   type ScheduleFacts,
 } from './alert-rules.js';
 import { type AlertState, decide, keyOf } from './alert-state.js';
+import { breather } from './breather.js';
 import { apiOwner, type Chain, ownerOf, type Stored, type Wanted, wantedOf } from './plan.js';
 import { judge } from './schedule-health.js';
 import { byJob, type Deployment, readState } from './schedules.js';
@@ -88,10 +89,13 @@ export function createAlertWatch(input: AlertInput) {
       (it) => owners.includes(it.owner) && !isLeaving(it) && registry.find(it.specification.job)?.enabled,
     );
     await readHistories(own, chains, at);
-    const found = own.flatMap((it) => {
+    const found: Reading[] = [];
+    const breathe = breather();
+    for (const it of own) {
       const facts = factsOf(it, chains.get(it.id), queues.get(it.specification.job), states, at);
-      return facts ? readingsOfSchedule(facts, at) : [];
-    });
+      if (facts) found.push(...readingsOfSchedule(facts, at));
+      await breathe();
+    }
     const missing = wanted.flatMap((it) => {
       const why = whyNotOurs(it, stored.get(it.id), unreadable, owners);
       return why ? readingsOfSchedule(factsOfMissing(it, why, states, at), at) : [];
@@ -105,9 +109,13 @@ export function createAlertWatch(input: AlertInput) {
       const [before, stands] = [known.get(id), standsAt(chains.get(id))];
       return stands === null || !before?.history || before.stands !== stands;
     });
+    const breathe = breather();
     for (const [job, ids] of byJob(moved)) {
       const tails = await readTails(broker, job, ids);
-      for (const id of ids) keep(id, chains.get(id), tails.get(id) ?? null, at);
+      for (const id of ids) {
+        keep(id, chains.get(id), tails.get(id) ?? null, at);
+        await breathe();
+      }
     }
     const ids = new Set(own.map(({ id }) => id));
     for (const id of known.keys()) if (!ids.has(id)) known.delete(id);
@@ -251,7 +259,7 @@ export function createAlertKeeper(input: AlertInput, mayGoOn: () => boolean) {
   };
 }
 
-const nothingKnown: History = { ended: [], missed: null, taken: null };
+const nothingKnown: History = { ended: [], missed: null, taken: null, usualMs: null };
 
 /** Equal where nothing can have been written to the ledger; null where it may: what is open ends with the cursor where it is. */
 function standsAt(chain: Chain | undefined): string | null {

@@ -2,6 +2,7 @@ import type { Overlap } from '../jobs/overlap.js';
 import type { NextTick, Timing } from '../jobs/schedule.js';
 import { createTickCounter } from '../jobs/tick-counts.js';
 import { isoTime } from '../jobs/words.js';
+import { breather } from './breather.js';
 
 /** What is known of a schedule. Times in ms since the epoch. */
 export interface PlannedSchedule {
@@ -357,17 +358,4 @@ function keyOf({ id, timing, off }: PlannedSchedule): string {
   if (timing.kind === 'next' || off) return id;
   const { spread: _spread, offset = 0, ...times } = timing;
   return `${Math.floor(offset / minuteMs)} ${JSON.stringify(times)}`;
-}
-
-function breather(): () => Promise<void> | undefined {
-  let pauseAt = performance.now() + 10;
-  return () => {
-    if (performance.now() < pauseAt) return undefined;
-    return new Promise<void>((resolve) => {
-      setImmediate(() => {
-        pauseAt = performance.now() + 10;
-        resolve();
-      });
-    });
-  };
 }

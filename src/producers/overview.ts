@@ -5,7 +5,7 @@ import { chunks } from './chunks.js';
 import type { Stored } from './plan.js';
 import { readSome, readStore } from './store.js';
 import { type TickView, tickView } from './tick-views.js';
-import { type Health, type ScheduleView, viewSchedules } from './views.js';
+import { type Health, readStandings, type ScheduleView, type Standing, viewSchedules } from './views.js';
 
 /** In what order schedules are listed: `trouble` has those first that want somebody to look. */
 export const overviewSorts = ['trouble', 'name', 'next', 'last', 'lateness'] as const;
@@ -42,17 +42,6 @@ export interface OverviewRow {
   readonly recent: readonly TickView[];
 }
 
-/** What the order of a schedule goes by. Times in ms since the epoch. */
-export interface Standing {
-  readonly id: string;
-  readonly job: string;
-  readonly description: string;
-  readonly health: Health;
-  readonly next: number | null;
-  readonly outcome: TickOutcome | null;
-  readonly latenessMs: number | null;
-}
-
 /**
  * All schedules at a glance, a page at a time. How each stands is read of all of them, which ten thousand take half a
  * second for, and kept for a while that grows with that; what a page shows is read for it.
@@ -65,7 +54,7 @@ export function createOverview(broker: Broker, keptMs = 60_000) {
   let forgetting: NodeJS.Timeout | undefined;
 
   const read = (now: number): Promise<Standings> => {
-    reading ??= timed(() => readStandings(broker, now))
+    reading ??= timed(() => readAll(broker, now))
       .then(({ value, ms }) => {
         const readAt = performance.now();
         known = { all: value, freshUntil: readAt + 5 * ms, usableUntil: readAt + 15 * ms };
@@ -92,10 +81,11 @@ export function createOverview(broker: Broker, keptMs = 60_000) {
     async find(query: OverviewQuery, now: number): Promise<OverviewPage> {
       const { all, unreadable } = await standings(now);
       const { ids, ...page } = choose(all, query);
-      const rows = await readRows(broker, ids, now);
-      return { ...page, rows: ids.flatMap((id) => rows.get(id) ?? []), unreadable };
+      const found = await readRows(broker, ids, now);
+      const rows = ids.flatMap((id) => found.rows.get(id) ?? []);
+      return { ...page, rows, unreadable: [...new Set([...unreadable, ...found.unreadable])].sort() };
     },
-    rows: (ids: readonly string[], now: number) => readRows(broker, ids, now),
+    rows: async (ids: readonly string[], now: number) => (await readRows(broker, ids, now)).rows,
   };
 }
 
@@ -180,33 +170,33 @@ function matches({ id, job, description }: Standing, query: OverviewQuery): bool
 }
 
 /** In batches: while Redis reads one, another is judged here, and others have their turn in between. */
-async function readStandings(broker: Broker, now: number): Promise<Standings> {
+async function readAll(broker: Broker, now: number): Promise<Standings> {
   const { stored, unreadable } = await readStore(broker);
   // What is of one job is read by one call: strewn over the batches, it would take one in each.
   const ofJobs = [...stored.values()].sort((a, b) => compare(a.specification.job, b.specification.job));
   const batches = chunks(ofJobs, 1_000);
-  const seen = await Promise.all(batches.map((batch) => viewSchedules(broker, batch, now)));
+  const seen = await Promise.all(batches.map((batch) => readStandings(broker, batch, now)));
   const senseless = new Set([...unreadable, ...seen.flatMap((batch) => batch.unreadable)]);
-  const all = seen.flatMap((batch) => batch.schedules.map((view) => standingOf(view, now)));
+  const all = seen.flatMap(({ standings }) => standings);
   return { all, unreadable: [...senseless].sort() };
-}
-
-function standingOf({ id, job, description, health, next: nextIso, last }: ScheduleView, now: number): Standing {
-  const next = nextIso === null ? null : Date.parse(nextIso);
-  const latenessMs = health === 'late' && next !== null ? now - next : (last?.latenessMs ?? null);
-  return { id, job, description, health, next, outcome: last?.outcome ?? null, latenessMs };
 }
 
 const stripLength = 50;
 
-async function readRows(broker: Broker, ids: readonly string[], now: number): Promise<Map<string, OverviewRow>> {
+interface Rows {
+  readonly rows: Map<string, OverviewRow>;
+  readonly unreadable: readonly string[];
+}
+
+async function readRows(broker: Broker, ids: readonly string[], now: number): Promise<Rows> {
   const stored = await readSome(broker, ids);
-  const [{ schedules }, recent] = await Promise.all([
+  const [{ schedules, unreadable }, recent] = await Promise.all([
     viewSchedules(broker, stored, now),
     Promise.all(stored.map((schedule) => readRecent(broker, schedule))),
   ]);
   const ticks = new Map(stored.map(({ id }, index) => [id, recent[index] ?? []]));
-  return new Map(schedules.map((view) => [view.id, { view, recent: ticks.get(view.id) ?? [] }]));
+  const rows = new Map(schedules.map((view) => [view.id, { view, recent: ticks.get(view.id) ?? [] }]));
+  return { rows, unreadable };
 }
 
 /** A key of another type, which a hand has written, is no ledger: the health says so. */

@@ -92,11 +92,16 @@ export function tickView(schedule: string, entry: TickEntry): TickView {
     claimed: isoOr(run?.claimed),
     started: isoOr(run?.started),
     finished: isoOr(run?.finished),
-    latenessMs: run && takenAt(schedule, run) - run.due,
+    latenessMs: latenessOf(schedule, entry),
     durationMs: took,
     attempts: run?.attempts ?? null,
     run: run?.run ?? null,
   };
+}
+
+/** From when a tick was due to when it was taken first, in ms; null of those that have no run. */
+export function latenessOf(schedule: string, entry: TickEntry): number | null {
+  return isRange(entry) ? null : takenAt(schedule, entry) - entry.due;
 }
 
 /** One that was caught up was claimed when its run was added, and may have waited since. */

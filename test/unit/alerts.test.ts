@@ -13,6 +13,7 @@ import {
   readingsOfJob,
   readingsOfSchedule,
   type ScheduleFacts,
+  usualMsOf,
 } from '../../src/producers/alert-rules.js';
 import { type AlertState, decide } from '../../src/producers/alert-state.js';
 
@@ -26,7 +27,8 @@ function rulesOf(alerts?: JobOptions<never, unknown>['alerts']): JobAlertRules {
   return job.alerts;
 }
 
-const quiet: History = { ended: [], missed: null, taken: null };
+const ranSo = (ended: readonly Ended[]): History => ({ ...quiet, ended, usualMs: usualMsOf(ended) });
+const quiet: History = { ended: [], missed: null, taken: null, usualMs: null };
 
 function scheduleWith(facts: Partial<ScheduleFacts>): ScheduleFacts {
   const nothing = { history: quiet, active: [], waitingSince: null, lateAfter: null, broken: null };
@@ -123,20 +125,20 @@ describe('what a rule finds', () => {
     const rules = rulesOf({ slow: 3 });
     const usual = [1, 2, 3, 4, 5].map((minutes) => run(minutes, null, 10_000));
     const active = [{ what: 'run 9', since: now - 31_000 }];
-    expect(read(jobWith({ rules, active, history: { ...quiet, ended: usual } }), 'slow')).toMatchObject({
+    expect(read(jobWith({ rules, active, history: ranSo(usual) }), 'slow')).toMatchObject({
       on: true,
       text: 'run 9 runs for 31s, usual are 10s',
     });
-    const tooFew = { ...quiet, ended: usual.slice(1) };
+    const tooFew = ranSo(usual.slice(1));
     expect(read(jobWith({ rules, active, history: tooFew }), 'slow')?.on).toBe(false);
-    const over = { ...quiet, ended: [run(0, null, 31_000), ...usual] };
+    const over = ranSo([run(0, null, 31_000), ...usual]);
     expect(read(jobWith({ rules, history: over }), 'slow')).toEqual({
       on: false,
       mark: now,
       text: 'run 0 took 31s, usual are 10s',
     });
     const short = [1, 2, 3, 4, 5].map((minutes) => run(minutes, null, 10));
-    const stillShort = { ...quiet, ended: [run(0, null, 4_000), ...short] };
+    const stillShort = ranSo([run(0, null, 4_000), ...short]);
     expect(read(jobWith({ rules, history: stillShort }), 'slow')).toMatchObject({ on: false, mark: 0 });
   });
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { html } from '../../src/http/site/html.js';
-import { choose, type OverviewQuery, type Standing } from '../../src/producers/overview.js';
+import { choose, type OverviewQuery } from '../../src/producers/overview.js';
+import type { Standing } from '../../src/producers/views.js';
 
 function standing(id: string, facts: Partial<Standing> = {}): Standing {
   return { id, job: 'mail', description: '', health: 'sound', next: 1, outcome: 'succeeded', latenessMs: 0, ...facts };
