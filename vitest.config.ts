@@ -7,7 +7,7 @@ export default defineConfig({
     pool: 'forks',
     maxWorkers: 4,
     isolate: false,
-    testTimeout: 20_000,
+    testTimeout: 60_000,
     hookTimeout: 60_000,
     // CI shares its two cores with others; a retry is printed there, and is a defect to look into.
     retry: process.env.CI ? 1 : 0,

@@ -11,7 +11,7 @@ import { secretOf, startTarget } from '../support/http.js';
 
 const hour = 3_600_000;
 
-describe.skipIf(!hasChromium())('the board in a browser', { timeout: 60_000 }, () => {
+describe.skipIf(!hasChromium())('the board in a browser', { timeout: 120_000 }, () => {
   let browser: Browser;
   beforeAll(async () => {
     browser = await launchBrowser();

@@ -12,7 +12,7 @@ const sendEmail = defineJob({
   run: () => null,
 });
 
-describe.skipIf(!hasChromium())("the API's description in a browser", { timeout: 60_000 }, () => {
+describe.skipIf(!hasChromium())("the API's description in a browser", { timeout: 120_000 }, () => {
   let browser: Browser;
   beforeAll(async () => {
     browser = await launchBrowser();

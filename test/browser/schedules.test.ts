@@ -16,7 +16,7 @@ const evil = '<script>document.title = "owned"</script><img src=x onerror="docum
 /** As much of a reason as a ledger keeps. */
 const said = `it said ${evil}`.slice(0, 80);
 
-describe.skipIf(!hasChromium())('the Schedules page in a browser', { timeout: 60_000 }, () => {
+describe.skipIf(!hasChromium())('the Schedules page in a browser', { timeout: 120_000 }, () => {
   let browser: Browser;
   beforeAll(async () => {
     browser = await launchBrowser();

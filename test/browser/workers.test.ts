@@ -14,7 +14,7 @@ const evil = '<script>document.title = "owned"</script>';
 /** Well within the hours that a page of the day shows, whenever this runs. */
 const hour = String((new Date().getUTCHours() + 3) % 24).padStart(2, '0');
 
-describe.skipIf(!hasChromium())('the pages of workers and of the day in a browser', { timeout: 90_000 }, () => {
+describe.skipIf(!hasChromium())('the pages of workers and of the day in a browser', { timeout: 120_000 }, () => {
   let browser: Browser;
   beforeAll(async () => {
     browser = await launchBrowser();

@@ -77,7 +77,7 @@ describe('rondo schedules backfill', () => {
     await eventually(async () => {
       keeper.look();
       return (await recordOf(broker)).state === 'fed';
-    }, 15_000);
+    });
     await keeper.stop();
     const { fed, count } = await recordOf(broker);
     expect(fed).toBe(count);

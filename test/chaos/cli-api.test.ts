@@ -143,7 +143,7 @@ test('lists and what is done to all schedules go through an API', async () => {
   const local = await runProgram(['runs', 'list', '--state', 'waiting', '--json'], { env: redis });
   expect(JSON.parse(runs.join('\n'))).toEqual(JSON.parse(local.stdout));
   expect(await broker.queue('mail').getJobCounts('wait')).toEqual({ wait: 1 });
-}, 60_000);
+});
 
 test('a file of payloads is enqueued by the thousand; again, it adds nothing; a wrong line is named', async () => {
   const { broker, through, redis } = await start();
@@ -173,7 +173,7 @@ test('a file of payloads is enqueued by the thousand; again, it adds nothing; a 
   write(['{"to":"a"}', '', '{"to":"b"}']);
   const { stdout } = await runShell(`$rondo jobs enqueue mail --file - --anew --json < ${file}`, { env: through });
   expect(JSON.parse(stdout)).toEqual({ job: 'mail', enqueued: 2 });
-}, 60_000);
+});
 
 test.skipIf(!hasTerminal())(
   'a large file shows a bar on a terminal',
@@ -214,4 +214,4 @@ test('what goes through no API says so; wrong access is told without the key', a
   expect(address?.stderr).toContain('--key or RONDO_API_KEY: expected the secret of an API key; got nothing');
   expect(away).toMatchObject({ code: 1, stderr: expect.stringMatching(/cannot be reached.*\[api-unreachable\]/) });
   expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining('[unauthenticated]') });
-}, 60_000);
+});

@@ -50,7 +50,7 @@ describe('rondo schedules put', () => {
       'rondo: The schedule is declared in code: change it there: tidy-all, in the job tidy [schedule-declared]\n',
     );
     expect(code).toBe(1);
-  }, 30_000);
+  });
 
   it('takes every option that a definition has', async () => {
     const { env } = prepare();
@@ -91,7 +91,7 @@ describe('rondo schedules put', () => {
     expect(said).toContain('payload.tenant: expected a string; got nothing');
     expect(JSON.parse(json)).toEqual({ created: 0, changed: 0, unchanged: 3, failed: 0, failures: [] });
     expect(code).toBe(0);
-  }, 30_000);
+  });
 
   it.each([
     { args: ['put'], says: 'takes an id, or --file' },

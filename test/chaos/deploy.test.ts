@@ -58,7 +58,7 @@ it('ships every line through a deploy that changes one schedule, adds one and re
   );
   shop.close();
   const lines = shop.lines();
-  await eventually(() => ['kept', 'changed', 'added'].every((job) => office.lines(job).length >= lines.length), 15_000);
+  await eventually(() => ['kept', 'changed', 'added'].every((job) => office.lines(job).length >= lines.length));
 
   expect(plan).toMatchObject({ added: 1, changed: 1, removed: 1, healed: 0, unchanged: 1 });
   expect(lines.length).toBeGreaterThan(50);

@@ -37,13 +37,13 @@ it('loses no tick of a schedule whose data in Redis is deleted, promoted, remove
   const play = (name: string, reason: RegExp, act: (of: LedgerOf) => Promise<unknown>) => async () => {
     const of = { job: name, schedule: name };
     const from = await firstTick(broker, of);
-    await eventually(() => ticksBegun(journal, name, from) >= 3, 20_000);
+    await eventually(() => ticksBegun(journal, name, from) >= 3);
     for (let round = 1; round <= 2; round++) {
       const at = Date.now();
       await act(of);
       await healed(name, reason, at);
       const goesOnAt = Date.now();
-      await eventually(() => ticksBegun(journal, name, goesOnAt) >= 2, 20_000);
+      await eventually(() => ticksBegun(journal, name, goesOnAt) >= 2);
     }
     const { counts, due } = await auditTicks(broker, of, { journal, from, to: lastSecond(), everyMs: second });
     expect.soft(counts, name).toEqual({ succeeded: due.length });

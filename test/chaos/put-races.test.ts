@@ -52,7 +52,7 @@ describe('operators at the same schedule at once', () => {
       );
       for (const [id, chosen] of played) await expectAgreement(broker, id, `${id} after ${chosen}`);
     }
-  }, 60_000);
+  });
 
   it('lose no tick and run none twice', async () => {
     const { broker, put, pause, resume, remove, work, journal } = await setting();
@@ -109,7 +109,7 @@ describe('operators at the same schedule at once', () => {
         ),
       ),
     );
-  }, 60_000);
+  });
 });
 
 const soon = (random: () => number) => sleep(random() * 6);

@@ -30,7 +30,7 @@ it('sets a tick aside that takes its process down three times; every other tick 
   }
   const failed = await runFailed(worker);
   const begun = () => journal.notes(name).filter(({ tick }) => tick > Date.now() - 3 * second).length;
-  await eventually(() => begun() >= 3, 20_000);
+  await eventually(() => begun() >= 3);
 
   expect(failed).toMatchObject({ code: 'run-quarantined', retryInMs: null });
   const [run] = await listRuns(broker, createRegistry([job]), { state: 'failed' });

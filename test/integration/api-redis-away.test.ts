@@ -4,6 +4,7 @@ import { defineJob } from '../../src/jobs/define-job.js';
 import { enqueue, findRun } from '../../src/producers/runs.js';
 import { eventually, fixture } from '../support/harness.js';
 import { type Api, expectProblem } from '../support/http.js';
+import { prompt } from '../support/prompt.js';
 import { hasRedisServer, startRedis } from '../support/servers.js';
 
 const job = defineJob({ name: 'job', payload: z.unknown(), run: () => 'done' });
@@ -23,7 +24,7 @@ const ways = [
 type Redis = Awaited<ReturnType<typeof startRedis>>;
 
 describe.skipIf(!hasRedisServer()).each(ways)('while Redis is $way', ({ go, reason, comeBack }) => {
-  it('an enqueue is answered with 503 and Retry-After within 2 s, and works by itself afterwards', async () => {
+  it('an enqueue is answered with 503 and Retry-After within 2 s, and works by itself afterwards', prompt, async () => {
     const { redis, api, enqueue } = await serveOnOwnRedis();
     expect((await enqueue()).status).toBe(202);
 
@@ -33,7 +34,7 @@ describe.skipIf(!hasRedisServer()).each(ways)('while Redis is $way', ({ go, reas
     expectAway(await timed(() => api.call('GET', '/v1/jobs/job/runs/1')));
 
     await comeBack(redis);
-    await eventually(async () => (await enqueue()).status === 202, 20_000);
+    await eventually(async () => (await enqueue()).status === 202);
   });
 
   it('what needs no Redis is answered as ever', async () => {
@@ -46,7 +47,7 @@ describe.skipIf(!hasRedisServer()).each(ways)('while Redis is $way', ({ go, reas
     await comeBack(redis);
   });
 
-  it('readyz says why it is not ready, and livez goes on', async () => {
+  it('readyz says why it is not ready, and livez goes on', prompt, async () => {
     const { redis, api } = await serveOnOwnRedis();
     const ready = () => api.call('GET', '/readyz', { key: null });
     const before = await ready();
@@ -71,11 +72,11 @@ describe.skipIf(!hasRedisServer()).each(ways)('while Redis is $way', ({ go, reas
     expect((await api.call('GET', '/livez', { key: null })).status).toBe(200);
 
     await comeBack(redis);
-    await eventually(async () => (await ready()).status === 200, 20_000);
+    await eventually(async () => (await ready()).status === 200);
     expect(Date.parse((await ready()).body.parts.redis.since)).toBeGreaterThan(Date.parse(since));
   });
 
-  it('the board says so too, and comes back', async () => {
+  it('the board says so too, and comes back', prompt, async () => {
     const { redis, api } = await serveOnOwnRedis();
     const queues = () => api.call('GET', '/board/api/queues');
     expect((await queues()).status).toBe(200);
@@ -88,10 +89,10 @@ describe.skipIf(!hasRedisServer()).each(ways)('while Redis is $way', ({ go, reas
     expect(away.answer.body).toMatchObject({ error: 'Redis cannot be used', message: away.answer.body.detail });
 
     await comeBack(redis);
-    await eventually(async () => (await queues()).status === 200, 20_000);
+    await eventually(async () => (await queues()).status === 200);
   });
 
-  it('the API stops in order all the same', async () => {
+  it('the API stops in order all the same', prompt, async () => {
     const { redis, stop } = await serveOnOwnRedis();
     await redis.kill(go);
     const { tookMs } = await timed(stop);
@@ -110,7 +111,7 @@ describe.skipIf(!hasRedisServer())('a queue that is first used as Redis goes', (
 
     expect(await first).toBeInstanceOf(Error);
     await redis.restart();
-    await eventually(() => broker.client.status === 'ready', 20_000);
+    await eventually(() => broker.client.status === 'ready');
     const id = await enqueue(broker, late, {});
     expect(await findRun(broker, late, id)).toMatchObject({ state: 'waiting' });
   });
@@ -134,11 +135,11 @@ describe.skipIf(!hasRedisServer())('a run that was answered with 202', () => {
       await Promise.all(callers);
 
       await redis.restart();
-      await eventually(() => broker.client.status === 'ready', 20_000);
+      await eventually(() => broker.client.status === 'ready');
       expect(answered.length).toBeGreaterThanOrEqual(100);
       for (const id of answered) expect(await findRun(broker, job, id)).toMatchObject({ id, state: 'waiting' });
       expect(refused.every((it) => (it as { status: number }).status === 503)).toBe(true);
-      await eventually(async () => (await enqueue()).status === 202, 20_000);
+      await eventually(async () => (await enqueue()).status === 202);
     }
   });
 });

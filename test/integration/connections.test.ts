@@ -9,6 +9,7 @@ import { startCluster, startSentinels } from '../support/cluster.js';
 import { eventually, type Fixture, fixture, freshPrefix } from '../support/harness.js';
 import { freshFolder, writeJobs } from '../support/jobs-module.js';
 import { type ProgramOptions, runProgram, runWarm, startProgram } from '../support/processes.js';
+import { prompt } from '../support/prompt.js';
 import { findFreePort, hasRedisServer, startRedis } from '../support/servers.js';
 
 const hasOpenssl = spawnSync('openssl', ['version'], { stdio: 'ignore' }).status === 0;
@@ -36,7 +37,7 @@ describe.skipIf(!hasRedisServer())('a password', () => {
     ['that is wrong', ':wrong-secret@', /WRONGPASS|invalid/],
     ['that is missing', '', /NOAUTH/],
     ['of a user that does not exist', 'nobody:wrong-secret@', /WRONGPASS|invalid/],
-  ])('%s is refused at once, by name of the setting and without the secret', async (_, credentials, reason) => {
+  ])('%s is refused at once, by name of the setting and without the secret', prompt, async (_, credentials, reason) => {
     const { port } = await ownRedis(['--requirepass', password]);
     const startedAt = Date.now();
 

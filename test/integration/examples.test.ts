@@ -42,13 +42,13 @@ test('the example service has a receipt mailed for each order, once', async () =
 test('the page about clients has lines for curl that enqueue a run and wait for it', async (context) => {
   if (!(await isThere('curl'))) return context.skip('SKIPPED: no curl is installed here');
   const { env } = await start();
-  const { stdout } = await run('sh', ['-c', codeIn('sh')], { env, timeout: 15_000 });
+  const { stdout } = await run('sh', ['-c', codeIn('sh')], { env, timeout: 45_000 });
   expect(JSON.parse(stdout)).toMatchObject({ job: 'send-receipt', state: 'completed', result: { mailed: 1 } });
 });
 
 test('and a program in Python that does', async (context) => {
   if (!(await isThere('python3'))) return context.skip('SKIPPED: no python3 is installed here');
   const { env } = await start();
-  const { stdout } = await run('python3', ['-c', codeIn('python')], { env, timeout: 15_000 });
+  const { stdout } = await run('python3', ['-c', codeIn('python')], { env, timeout: 45_000 });
   expect(JSON.parse(stdout)).toMatchObject({ job: 'send-receipt', state: 'completed', result: { mailed: 1 } });
 });

@@ -172,7 +172,7 @@ async function openPlace(env: Record<string, string> = {}) {
       await eventually(async () => {
         if (last.code !== code) last = await health('--json');
         return last.code === code;
-      }, 30_000);
+      });
       return last;
     },
     async start(command: string): Promise<Program> {

@@ -241,14 +241,14 @@ describe.skipIf(!hasRedisServer())('Redis with AOF always', () => {
     });
     await Promise.all(callers);
     await redis.restart();
-    await eventually(() => broker.client.status === 'ready', 20_000);
+    await eventually(() => broker.client.status === 'ready');
 
     for (const id of answers.values()) expect(await findRun(broker, mail, id)).toMatchObject({ id });
     for (const key of refused) {
       const answer = await eventually(async () => {
         const found = await send(key);
         return found.status === 202 && found;
-      }, 20_000);
+      });
       answers.set(key, answer.body.id);
     }
     for (const [key, id] of answers) expect((await send(key)).body.id).toBe(id);

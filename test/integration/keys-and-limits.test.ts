@@ -216,7 +216,7 @@ describe('the limit of requests', () => {
     const api = await serve({ rateLimit: { max: 1, perMs: 1_000 } });
     expect((await api.call('GET', '/v1/jobs')).status).toBe(200);
     expect((await api.call('GET', '/v1/jobs')).status).toBe(429);
-    await eventually(async () => (await api.call('GET', '/v1/jobs')).status === 200, 5_000);
+    await eventually(async () => (await api.call('GET', '/v1/jobs')).status === 200);
   });
 
   it('lets requests pass while Redis is away, and locks nobody out of a sign-in', async () => {

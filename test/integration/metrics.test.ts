@@ -207,7 +207,7 @@ describe('the figures of a store', () => {
       const counted = await ticksCounted(broker, 'work', 'goes');
       return JSON.stringify(sorted(sum)) === JSON.stringify(sorted(counted));
     });
-  }, 30_000);
+  });
 
   it('tell schedules by their health, and the lead of the producers', async () => {
     const job = defineJob({

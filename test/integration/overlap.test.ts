@@ -12,6 +12,7 @@ import { eventually, fixture } from '../support/harness.js';
 import { expectProblem } from '../support/http.js';
 import { writeJobs } from '../support/jobs-module.js';
 import { runWarm } from '../support/processes.js';
+import { prompt } from '../support/prompt.js';
 
 const of = { job: 'work', schedule: 'often' };
 
@@ -27,7 +28,7 @@ describe('a tick that is due while the last run of its schedule executes', () =>
     const { broker, runs, most, work, produce } = await slow('skip', { takesMs: 2_300 });
     await Promise.all([work(), work()]);
     await produce();
-    await eventually(() => runs.length >= 3 && runs.filter(({ end }) => end).length >= 2, 20_000);
+    await eventually(() => runs.length >= 3 && runs.filter(({ end }) => end).length >= 2);
 
     const entries = await settled(broker);
     expect(most()).toBe(1);
@@ -37,11 +38,11 @@ describe('a tick that is due while the last run of its schedule executes', () =>
     expectWhole(entries);
   });
 
-  it('runs after it with overlap wait: one waits without a slot, later ones coalesce into it', async () => {
+  it('runs after it with overlap wait: one waits without a slot, later ones coalesce into it', prompt, async () => {
     const { broker, events, runs, most, work, produce } = await slow('wait', { takesMs: 2_300, concurrency: 1 });
     await Promise.all([work(), work()]);
     await produce();
-    await eventually(() => runs.filter(({ end }) => end).length >= 3, 20_000);
+    await eventually(() => runs.filter(({ end }) => end).length >= 3);
 
     const entries = await settled(broker);
     expect(most()).toBe(1);
@@ -62,7 +63,7 @@ describe('a tick that is due while the last run of its schedule executes', () =>
     const { broker, runs, most, work, produce } = await slow('replace', { takesMs: 60_000 });
     await work();
     await produce();
-    await eventually(() => runs.filter(({ end }) => end).length >= 2, 20_000);
+    await eventually(() => runs.filter(({ end }) => end).length >= 2);
 
     const entries = await settled(broker, 'cancelled');
     expect(most()).toBe(1);
@@ -85,7 +86,7 @@ describe('a tick that is due while the last run of its schedule executes', () =>
     const { work, produce } = await fixture([job]);
     await work();
     await produce();
-    await eventually(() => attempts.length >= 3, 15_000);
+    await eventually(() => attempts.length >= 3);
     const tick = attempts[0]?.split('/')[0];
     expect(attempts.slice(0, 2)).toEqual([`${tick}/1`, `${tick}/2`]);
     expect(Number(attempts[2]?.split('/')[0]) - Number(tick)).toBeGreaterThanOrEqual(3_000);
@@ -134,7 +135,7 @@ describe('a trigger', () => {
     held.open();
   });
 
-  it('waits for its turn with overlap wait, and is woken', async () => {
+  it('waits for its turn with overlap wait, and is woken', prompt, async () => {
     const held = createGate();
     const started: string[] = [];
     const job = defineJob({
@@ -169,7 +170,7 @@ describe('cancel', () => {
     await expect(cancel(broker, 'work', 'ghost', 'somebody')).rejects.toMatchObject({ code: 'run-unknown' });
   });
 
-  it('aborts a run on whichever worker executes it within a second, and its tick says by whom', async () => {
+  it('aborts a run on whichever worker executes it within a second, and its tick says by whom', prompt, async () => {
     const aborted: number[] = [];
     const started: string[] = [];
     const job = defineJob({

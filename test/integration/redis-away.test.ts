@@ -4,12 +4,13 @@ import { enqueue, findRun } from '../../src/producers/runs.js';
 import { aborted, createGate } from '../support/gate.js';
 import { eventually, fixture } from '../support/harness.js';
 import { startProgram } from '../support/processes.js';
+import { prompt } from '../support/prompt.js';
 import { hasRedisServer, startRedis } from '../support/servers.js';
 
 const awayMs = 3_000;
 
 describe.skipIf(!hasRedisServer())('while Redis is away', () => {
-  it('it is said once a connection, nothing runs hot, and work goes on by itself when it is back', async () => {
+  it('it is said once a connection, nothing runs hot, and work goes on by itself when it is back', prompt, async () => {
     const redis = await startDurableRedis();
     const tick = defineJob({ name: 'tick', schedules: [{ id: 'tick', cron: '* * * * * *' }], run: () => {} });
     const job = defineJob({ name: 'ad-hoc', run: () => 'done' });
@@ -26,11 +27,11 @@ describe.skipIf(!hasRedisServer())('while Redis is away', () => {
     expect(share, 'of one core').toBeLessThan(0.3);
 
     await redis.restart();
-    await eventually(() => events.of('redis.back').length === connections, 20_000);
+    await eventually(() => events.of('redis.back').length === connections);
     const id = await enqueue(broker, job, {});
-    await events.next('run.succeeded', ({ run, job }) => job === 'ad-hoc' && run === id, 20_000);
+    await events.next('run.succeeded', ({ run, job }) => job === 'ad-hoc' && run === id);
     const back = Date.now();
-    await events.next('run.succeeded', ({ tick }) => (tick ?? 0) > back, 20_000);
+    await events.next('run.succeeded', ({ tick }) => (tick ?? 0) > back);
 
     expect(events.of('redis.away')).toHaveLength(connections);
     expect(events.of('redis.back')).toHaveLength(connections);
@@ -54,14 +55,14 @@ describe.skipIf(!hasRedisServer())('while Redis is away', () => {
     await eventually(() => events.of('redis.away').length === 2);
     gate.open();
     await redis.restart();
-    await events.next('run.succeeded', undefined, 20_000);
-    await eventually(() => events.of('redis.back').length === 2, 20_000); // the worker's may be back before ours
+    await events.next('run.succeeded');
+    await eventually(() => events.of('redis.back').length === 2); // the worker's may be back before ours
 
     expect(events.of('run.started')).toHaveLength(1);
     expect(await findRun(broker, job, id)).toMatchObject({ state: 'completed', attempts: 1, result: 'survived' });
   });
 
-  it('an enqueue fails within two seconds, and succeeds when Redis is back', async () => {
+  it('an enqueue fails within two seconds, and succeeds when Redis is back', prompt, async () => {
     const redis = await startDurableRedis();
     const job = defineJob({ name: 'ad-hoc', run: () => {} });
     const { broker, events } = await fixture([job], { url: redis.url });
@@ -75,12 +76,12 @@ describe.skipIf(!hasRedisServer())('while Redis is away', () => {
     expect(Date.now() - startedAt).toBeLessThan(2_000);
 
     await redis.restart();
-    await events.next('redis.back', undefined, 20_000);
+    await events.next('redis.back');
     const id = await enqueue(broker, job, {});
     expect((await findRun(broker, job, id)).state).toBe('waiting');
   });
 
-  it('a worker and a producer can be stopped all the same', async () => {
+  it('a worker and a producer can be stopped all the same', prompt, async () => {
     const redis = await startDurableRedis();
     const job = defineJob({
       name: 'long',
@@ -99,7 +100,7 @@ describe.skipIf(!hasRedisServer())('while Redis is away', () => {
 
     expect(Date.now() - deadline).toBeLessThan(6_000);
     await redis.restart();
-    await eventually(() => broker.client.status === 'ready', 20_000);
+    await eventually(() => broker.client.status === 'ready');
   });
 
   it('a process of all roles says so in a line or two, and ends in order when it is asked to', async () => {

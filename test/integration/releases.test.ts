@@ -106,7 +106,7 @@ describe('a producer of an older release', () => {
     const turns = vi.spyOn(broker.client, 'evalsha');
 
     await supervise('1.9.0');
-    await eventually(() => turns.mock.calls.length >= 4, 20_000);
+    await eventually(() => turns.mock.calls.length >= 4);
 
     expect(events.all).toEqual([{ type: 'producer.outdated', app: 'test', release: '1.9.0', newer: '1.10.0' }]);
     expect(await broker.client.exists(broker.keys.producerLease('test'), broker.keys.schedules)).toBe(0);
@@ -121,7 +121,7 @@ describe('a producer of an older release', () => {
 
     await newer.stop(Date.now());
     const { lastSeen } = await marksOf(broker, 'test', '2.0.0');
-    await events.next('producer.leading', undefined, 15_000);
+    await events.next('producer.leading');
 
     expect(await redisTime(broker)).toBeGreaterThanOrEqual(lastSeen + 3_000);
     expect(events.of('schedules.reconciled')).toMatchObject([{ added: 1 }]);
@@ -136,14 +136,14 @@ describe('a producer of an older release', () => {
 
     const presence = await start(broker, { app: 'test', release: '2.0.0' }, 200);
     const newer = await supervise('2.0.0', { schedule: 'of-new' });
-    await eventually(() => events.of('producer.leading').length === 2, 15_000);
+    await eventually(() => events.of('producer.leading').length === 2);
     expect(events.of('producer.leading').at(-1)).toMatchObject({ release: '2.0.0' });
     expect(await broker.client.hkeys(broker.keys.schedules)).toEqual(['of-new']);
 
     await newer.stop(Date.now() + 1_000);
     await presence.stop(Date.now());
     expect(await broker.client.hkeys(broker.keys.schedules)).toEqual(['of-new']);
-    await eventually(() => events.of('producer.leading').length === 3, 15_000);
+    await eventually(() => events.of('producer.leading').length === 3);
     expect(await broker.client.hkeys(broker.keys.schedules)).toEqual(['of-old']);
     expect(events.of('producer.outdated')).toHaveLength(1);
     await oldPresence.stop(Date.now());

@@ -9,6 +9,7 @@ import { sentEvents } from '../support/event-stream.js';
 import { createGate, type Gate } from '../support/gate.js';
 import { eventually, fixture } from '../support/harness.js';
 import { type Api, expectProblem, secretOf } from '../support/http.js';
+import { prompt } from '../support/prompt.js';
 import { hasRedisServer, startRedis } from '../support/servers.js';
 
 /** A job whose runs say a word, go half-way, and then wait at a gate. */
@@ -61,7 +62,7 @@ describe('GET …/runs/{id}?wait=', () => {
     expect(performance.now() - startedAt).toBeGreaterThanOrEqual(300);
   });
 
-  it('answers at once where the run has ended before, or is none', async () => {
+  it('answers at once where the run has ended before, or is none', prompt, async () => {
     const { api, gate, enqueue, work, events } = await serve();
     gate.open();
     await work();
@@ -83,7 +84,7 @@ describe('GET …/runs/{id}?wait=', () => {
     expectProblem(await waiting, 404, 'run-unknown');
   });
 
-  it('tells how a run ended that is forgotten right away', async () => {
+  it('tells how a run ended that is forgotten right away', prompt, async () => {
     const { api, enqueue, broker } = await serve();
     const url = await enqueue({}, 'brief');
     const waiting = api.call('GET', `${url}?wait=20s`);
@@ -103,7 +104,7 @@ describe('GET …/runs/{id}?wait=', () => {
     expect(answer.body.problems).toMatchObject([{ where: 'wait' }]);
   });
 
-  it('ends with the state as it is when the process stops', async () => {
+  it('ends with the state as it is when the process stops', prompt, async () => {
     const { api, enqueue, broker } = await serve();
     const waiting = api.call('GET', `${await enqueue()}?wait=60s`);
     await connectionsOf(broker, (count) => count > 0);
@@ -176,7 +177,7 @@ describe('GET …/runs/{id}/events', () => {
     expectProblem(await api.call('GET', `${url}/events`, { key: 'enqueue' }), 403, 'forbidden');
   });
 
-  it('ends in order when the process stops', async () => {
+  it('ends in order when the process stops', prompt, async () => {
     const { api, enqueue } = await serve();
     const stream = await listen(api, await enqueue());
     await stream.next('state');
@@ -249,10 +250,10 @@ describe.skipIf(!hasRedisServer())('on a Redis of its own', () => {
     going.abort();
     const ends = await Promise.allSettled(waits);
     expect(ends.every(({ status }) => status === 'rejected')).toBe(true);
-    await eventually(async () => (await connections()) === before, 15_000);
+    await eventually(async () => (await connections()) === before);
   });
 
-  it.each(['SIGKILL', 'SIGSTOP'] as const)('who waits is told within 2 s of a %s', async (signal) => {
+  it.each(['SIGKILL', 'SIGSTOP'] as const)('who waits is told within 2 s of a %s', prompt, async (signal) => {
     const redis = await startRedis();
     onTestFinished(() => redis.stop());
     const { api, enqueue, broker } = await serve({ url: redis.url });
@@ -287,10 +288,10 @@ describe.skipIf(!hasRedisServer())('on a Redis of its own', () => {
     const again = await eventually(async () => {
       const url = await enqueue().catch(() => undefined);
       return url !== undefined && url;
-    }, 20_000);
+    });
     expect((await api.call('GET', `${again}?wait=100ms`)).body.state).toBe('waiting');
     const keyed = { json: {}, headers: { 'idempotency-key': 'k' } };
-    await eventually(async () => (await api.call('POST', '/v1/jobs/job/runs', keyed)).status === 202, 10_000);
+    await eventually(async () => (await api.call('POST', '/v1/jobs/job/runs', keyed)).status === 202);
   });
 });
 

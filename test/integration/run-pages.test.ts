@@ -82,7 +82,7 @@ describe('GET /v1/jobs/{job}/runs?cursor=', () => {
     const { api, add, queue, broker, work } = await serve();
     const old = await add(300);
     await work();
-    await eventually(async () => (await queue.getCompletedCount()) === 300, 20_000);
+    await eventually(async () => (await queue.getCompletedCount()) === 300);
     // All at the same time, which is what a fast worker comes to.
     const key = queue.toKey('completed');
     const together = String(Date.now());
@@ -169,7 +169,7 @@ describe('GET /v1/jobs/{job}/runs?cursor=', () => {
 
     await queue.add('job', { n: 'wrong' });
     await work();
-    await eventually(() => events.of('run.failed').length === 451, 20_000);
+    await eventually(() => events.of('run.failed').length === 451);
     await eventually(async () => (await queue.getFailedCount()) === 451);
     const [refused, ...others] = await walk(api, 'code=payload-invalid&state=failed');
     expect(others).toEqual([]);

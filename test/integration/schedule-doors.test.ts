@@ -80,7 +80,7 @@ describe('a wrong field of a schedule', () => {
     const { failures, ...counts } = JSON.parse(stdout);
     expect({ code, ...counts }).toEqual({ code: 1, created: 0, changed: 0, unchanged: 0, failed: cases.length });
     expect(named(failures.map(({ error }: { error: string }) => error))).toEqual(named(byCode.map(text)));
-  }, 40_000);
+  });
 
   it('has it too where it is an option of the command line, and is told with all others', async () => {
     const flags = {

@@ -12,6 +12,7 @@ import { enqueue, findRun } from '../../src/producers/runs.js';
 import { eventually, type Fixture, fixture } from '../support/harness.js';
 import { freshFolder, writeJobs } from '../support/jobs-module.js';
 import { hasTerminal, type Line, type Program, startOnTerminal, startProgram } from '../support/processes.js';
+import { prompt } from '../support/prompt.js';
 
 const isEvent = (event: string, facts: Partial<Line> = {}) => {
   const wanted = Object.entries({ event, ...facts });
@@ -21,7 +22,7 @@ const started = (line: Line) => /started, with Redis at/.test(line.msg ?? '');
 const stopping = (line: Line) => line.msg?.startsWith('stopping') ?? false;
 
 describe('rondo start, without any setting', () => {
-  it('has run the heartbeat within 5 s, and says so in JSON where nobody looks at a terminal', async () => {
+  it('has run the heartbeat within 5 s, and says so in JSON where nobody looks at a terminal', prompt, async () => {
     const startedAt = Date.now();
     const program = startEmbedded();
 
@@ -47,7 +48,7 @@ describe('rondo start, without any setting', () => {
     expect(program.text()).toBe('');
   });
 
-  it('takes its embedded server along within 3 s when it is killed', async () => {
+  it('takes its embedded server along within 3 s when it is killed', prompt, async () => {
     const program = startEmbedded();
     const line = await program.line(started);
     const [url = ''] = /redis:\/\/\S+/.exec(line.msg ?? '') ?? [];
@@ -64,7 +65,7 @@ describe('rondo start, without any setting', () => {
     await expect(redis.connect()).rejects.toThrow();
   });
 
-  it('ends within 15 s, with exit code 1 and a word in the log, when its embedded server does', async () => {
+  it('ends within 15 s, with exit code 1 and a word in the log, when its embedded server does', prompt, async () => {
     const program = startEmbedded();
     await program.line(started);
     const [server = 0] = childrenOf(program);
@@ -81,7 +82,7 @@ describe('rondo start, without any setting', () => {
 
   it.skipIf(!hasTerminal())('writes readable lines on a terminal, and ends with a Ctrl-C', async () => {
     const terminal = startOnTerminal('start', { env: { REDIS_URL: '' } });
-    await eventually(() => terminal.screen().includes('heartbeat: alive'), 15_000);
+    await eventually(() => terminal.screen().includes('heartbeat: alive'));
 
     terminal.type('\u0003');
 
@@ -132,7 +133,7 @@ describe('a stop', () => {
     expect(await shop.find('saw', id)).toMatchObject({ state: 'completed', attempts: 1 });
   });
 
-  it('then aborts its signal and puts it back without costing an attempt', async () => {
+  it('then aborts its signal and puts it back without costing an attempt', prompt, async () => {
     const shop = await openWorkshop();
     const id = await shop.enqueue('saw', { seconds: 60, heedful: true });
     const worker = shop.start(['worker'], { SHUTDOWN_GRACE: '500ms' });
@@ -153,7 +154,7 @@ describe('a stop', () => {
     await shop.noted(`begin saw ${id} 1`, 2);
   });
 
-  it('is not held up by runs that ignore their signal', async () => {
+  it('is not held up by runs that ignore their signal', prompt, async () => {
     const shop = await openWorkshop();
     const ids = await Promise.all([1, 2, 3].map(() => shop.enqueue('saw', { seconds: 60 })));
     const worker = shop.start(['worker'], { SHUTDOWN_GRACE: '200' });
@@ -184,7 +185,7 @@ describe('a stop', () => {
   it.each([
     { signal: 'SIGINT', code: 130 },
     { signal: 'SIGTERM', code: 143 },
-  ] as const)('ends at once at a second $signal, with $code', async ({ signal, code }) => {
+  ] as const)('ends at once at a second $signal, with $code', prompt, async ({ signal, code }) => {
     const shop = await openWorkshop();
     const id = await shop.enqueue('saw', { seconds: 60 });
     const worker = shop.start(['worker']);
@@ -233,7 +234,7 @@ describe('processes of one role each', () => {
     expect(worker.lines.filter(isEvent('producer.leading'))).toEqual([]);
   });
 
-  it('hand the lead to a producer that stands by, within 15 s of a kill -9', { timeout: 60_000 }, async () => {
+  it('hand the lead to a producer that stands by, within 15 s of a kill -9', prompt, async () => {
     const { prefix } = await fixture([]);
     const start = () => startProgram(['producer'], { env: { RONDO_PREFIX: prefix } });
     const first = start();
@@ -260,7 +261,7 @@ describe('processes of one role each', () => {
 
     first.kill('SIGTERM');
     const { code } = await first.exit;
-    await second.line(isEvent('producer.leading'), 5_000);
+    await second.line(isEvent('producer.leading'));
 
     expect(code).toBe(0);
   });
@@ -394,7 +395,7 @@ async function openWorkshop(further = '') {
   const notes = () => (existsSync(file) ? readFileSync(file, 'utf8').trimEnd().split('\n') : []);
   return {
     notes,
-    noted: (line: string, times = 1) => eventually(() => notes().filter((it) => it === line).length >= times, 15_000),
+    noted: (line: string, times = 1) => eventually(() => notes().filter((it) => it === line).length >= times),
     enqueue: (job: string, payload: object) => enqueue(broker, registry.get(job), payload),
     find: (job: string, id: string) => findRun(broker, registry.get(job), id),
     start: (args: string[], env: Record<string, string> = {}) =>

@@ -55,4 +55,4 @@ it('the example of the docs puts, changes and removes a schedule for each tenant
   await removeReport('Acme & Söhne');
   expect(await listed()).toEqual([]);
   vi.unstubAllEnvs();
-}, 40_000);
+});

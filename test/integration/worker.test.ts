@@ -8,6 +8,7 @@ import { createRegistry } from '../../src/jobs/registry.js';
 import { enqueue, findRun, listRuns } from '../../src/producers/runs.js';
 import { aborted, createGate, never } from '../support/gate.js';
 import { eventually, type Fixture, fixture } from '../support/harness.js';
+import { prompt } from '../support/prompt.js';
 
 const quick = { delay: 10, jitter: 0 } as const;
 const once = { attempts: 1 } as const;
@@ -250,7 +251,7 @@ describe('the timeout', () => {
     await events.next('run.succeeded', ({ run }) => run === next);
   });
 
-  it('gives up at once a handler that never looked at its signal', async () => {
+  it('gives up at once a handler that never looked at its signal', prompt, async () => {
     const { failed } = await runSlow(() => never);
 
     expect(failed).toMatchObject({ code: 'run-timed-out' });
@@ -665,7 +666,7 @@ describe('stop', () => {
   it.each([
     ['looked at its signal and ignores it', (signal: () => AbortSignal) => signal().aborted],
     ['never looked at its signal', () => false],
-  ])('returns within five seconds of the deadline for a handler that %s', async (_, look) => {
+  ])('returns within five seconds of the deadline for a handler that %s', prompt, async (_, look) => {
     const { broker, job, id, pool } = await running((_gate, context) => {
       look(() => context.signal);
       return never;

@@ -30,7 +30,7 @@ export interface Visitor {
 export async function visit(browser: Browser, url: string): Promise<Visitor> {
   const context = await browser.newContext({ baseURL: url });
   onTestFinished(() => context.close());
-  context.setDefaultTimeout(15_000);
+  context.setDefaultTimeout(30_000);
   const page = await context.newPage();
   const complaints: string[] = [];
   page.on('console', (message) => {

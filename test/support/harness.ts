@@ -39,7 +39,7 @@ export function recordEvents(): Events {
       for (const listener of listeners) listener();
     },
     of: (type) => all.filter((event) => event.type === type) as never,
-    next(type, matches = () => true, timeoutMs = 10_000) {
+    next(type, matches = () => true, timeoutMs = 30_000) {
       const find = () => all.find((event) => event.type === type && matches(event as never)) as never;
       return new Promise((resolve, reject) => {
         const settle = () => {
@@ -64,7 +64,7 @@ export function recordEvents(): Events {
 /** Asks again and again until the answer is truthy, within a bound. */
 export async function eventually<Answer>(
   ask: () => Promise<Answer> | Answer,
-  timeoutMs = 10_000,
+  timeoutMs = 30_000,
 ): Promise<NonNullable<Exclude<Answer, false>>> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {

@@ -78,7 +78,7 @@ export async function sendRaw(url: string, text: string | Buffer): Promise<strin
     answer += data;
   });
   socket.write(text);
-  await once(socket, 'close', { signal: AbortSignal.timeout(10_000) });
+  await once(socket, 'close', { signal: AbortSignal.timeout(30_000) });
   return answer;
 }
 

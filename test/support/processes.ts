@@ -65,7 +65,7 @@ export function startProgram(
     text: () => text.join('\n'),
     stdout,
     stderr,
-    async line(matches, timeoutMs = 15_000) {
+    async line(matches, timeoutMs = 30_000) {
       let found: Line | undefined;
       const look = () => {
         found = lines.find(matches);

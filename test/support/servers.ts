@@ -30,8 +30,8 @@ export interface RedisProcess {
   stop(): Promise<void>;
 }
 
-const readyTimeoutMs = 10_000;
-const endTimeoutMs = 5_000;
+const readyTimeoutMs = 30_000;
+const endTimeoutMs = 15_000;
 const portAttempts = 10;
 const keptLogLines = 10;
 const nonEndingSignals: NodeJS.Signals[] = ['SIGSTOP', 'SIGCONT', 'SIGUSR1', 'SIGWINCH'];

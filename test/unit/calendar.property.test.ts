@@ -39,7 +39,7 @@ test('a schedule with calendars ticks at all of its times but those that are exc
     }),
     { seed, numRuns: 60 },
   );
-}, 60_000);
+}, 240_000);
 
 test('with next-working-day an excluded tick runs once, at its time of the first day that allows it', () => {
   fc.assert(
@@ -55,7 +55,7 @@ test('with next-working-day an excluded tick runs once, at its time of the first
     }),
     { seed, numRuns: 60 },
   );
-}, 60_000);
+}, 240_000);
 
 test('with dst skip a fixed time that the clock jumps over is no tick, and all others are as without', () => {
   fc.assert(
@@ -65,7 +65,7 @@ test('with dst skip a fixed time that the clock jumps over is no tick, and all o
     }),
     { seed, numRuns: 60 },
   );
-}, 60_000);
+}, 240_000);
 
 const dsts = fc.constantFrom('run-after' as const, 'skip' as const);
 

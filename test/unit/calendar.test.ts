@@ -5,6 +5,7 @@ import { withCalendars } from '../../src/jobs/exclusion-options.js';
 import { createRegistry } from '../../src/jobs/registry.js';
 import { nextTick, type Timing, ticksAfter } from '../../src/jobs/schedule.js';
 import { inWords } from '../../src/jobs/words.js';
+import { prompt } from '../support/prompt.js';
 
 const run = () => null;
 const job = (schedule: object, name = 'report'): JobDefinition =>
@@ -92,7 +93,7 @@ describe('a schedule that excludes calendars', () => {
     expect([nextTick(moving, 0), nextTick(moving, moved - 1), nextTick(moving, moved)]).toEqual([moved, moved, null]);
   });
 
-  it('finds its next tick behind years of exclusion, and ends where ten years have none', () => {
+  it('finds its next tick behind years of exclusion, and ends where ten years have none', prompt, () => {
     const dates = Array.from({ length: 3_000 }, (_, day) =>
       new Date(Date.UTC(2027, 0, 1 + day)).toISOString().slice(0, 10),
     );

@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest';
 import { type Query, relayOutbox } from '../../src/client/index.js';
+import { prompt } from '../support/prompt.js';
 
-it('a row that is not taken yet keeps no other waiting', async () => {
+it('a row that is not taken yet keeps no other waiting', prompt, async () => {
   const stop = new AbortController();
   const enqueued: string[] = [];
   let next = 0;

@@ -71,11 +71,11 @@ describe('the preview of a schedule', () => {
     expect(found).toHaveLength(12);
     expect(found.at(-2)).toEqual(['2026-12-11T08:00', '10 more times excluded']);
 
-    const startedAt = performance.now();
+    const before = process.cpuUsage();
     const nights = { name: 'nights', weekly: [{ days: ['mon', 'wed', 'fri'] }] };
     const long = preview(paris('*/7 * * * * *', excluding(nights)), Date.parse('2026-11-20T12:00:00Z'), 10_000);
     expect(long.times).toHaveLength(10_000);
-    expect(performance.now() - startedAt).toBeLessThan(20_000);
+    expect(process.cpuUsage(before).user / 1_000, 'ms on one core').toBeLessThan(20_000);
   });
 
   it('says that it did not count all, where there is too much', () => {
@@ -86,7 +86,7 @@ describe('the preview of a schedule', () => {
     const found = preview(paris('*/59 * * * * *', excluding(evenings)), Date.parse('2026-11-20T12:00:00Z'), 1_000);
     expect(found.complete).toBe(false);
     expect(found.times).toHaveLength(1_000);
-  }, 60_000);
+  }, 240_000);
 
   it('ends where the schedule does', () => {
     const timing: Timing = { kind: 'at', at: Date.parse('2026-11-21T07:00:00Z') };

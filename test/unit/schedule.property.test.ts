@@ -60,7 +60,7 @@ test('any cron ticks where a look at every minute of the year says so, strictly 
     }),
     { seed, numRuns: 700 },
   );
-}, 60_000);
+}, 240_000);
 
 test('a cron asked a millisecond before a tick answers that tick, at the tick the one after it', () => {
   fc.assert(
@@ -78,7 +78,7 @@ test('a cron asked a millisecond before a tick answers that tick, at the tick th
     }),
     { seed, numRuns: 300 },
   );
-}, 60_000);
+}, 240_000);
 
 describe('every', () => {
   const every = fc.integer({ min: 1, max: 40 * 24 * hour });

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { defineCalendar, defineJob, type JobContext } from '../../src/index.js';
 import { play, runJob, tickAfter, ticksOf } from '../../src/testing/index.js';
+import { prompt } from '../support/prompt.js';
 import '../../src/testing/vitest.js';
 
 const report = defineJob({
@@ -177,7 +178,7 @@ describe('a virtual clock', () => {
       [time.getUTCMinutes(), outcome, ...(count > 1 ? [count] : []), ...(reason ? [reason] : [])].join(' '),
     );
 
-  it('plays a year of minutes in a few seconds, and of days in milliseconds', () => {
+  it('plays a year of minutes in a few seconds, and of days in milliseconds', prompt, () => {
     const startedAt = performance.now();
     const year = play(report, { from: '2026-01-01', to: '2027-01-01', takes: '1h' });
     expect(performance.now() - startedAt).toBeLessThan(2_000);

@@ -126,11 +126,11 @@ describe('plan warns of pile-ups', () => {
         index % 2 === 0 ? paris(cron, { startsAt: index }) : { kind: 'every', every: 1_000 + index };
       return { id: `d${index}`, timing, durations: [5_000, 6_000, 20] };
     });
-    const startedAt = performance.now();
+    const before = process.cpuUsage();
     expect(warningsOf(many(10_000, paris('* * * * * *')), now)).toMatchObject([{ kind: 'pile-up' }]);
     warningsOf(different, now);
-    expect(performance.now() - startedAt).toBeLessThan(15_000);
-  }, 30_000);
+    expect(process.cpuUsage(before).user / 1_000, 'ms on one core').toBeLessThan(15_000);
+  }, 120_000);
 });
 
 it('has no warning for a rule that fails', () => {
