@@ -13,6 +13,11 @@ export async function alternate(sides, rounds = 9) {
       if (round >= 0) measured[name].push(value);
     }
   }
+  return quartilesOf(measured);
+}
+
+/** @param {Record<string, number[]>} measured */
+export function quartilesOf(measured) {
   return Object.fromEntries(Object.entries(measured).map(([name, values]) => [name, quartiles(values)]));
 }
 

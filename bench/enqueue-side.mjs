@@ -77,6 +77,10 @@ async function startRondo() {
     host: '127.0.0.1',
     port: 0,
   });
+  process.stdin.on('data', () => {
+    globalThis.gc();
+    console.log(JSON.stringify(process.memoryUsage()));
+  });
   await api.start();
   return new URL(api.address()).port;
 }

@@ -9,24 +9,24 @@ import { alternate, report } from './compare.mjs';
 const side = fileURLToPath(new URL('./enqueue-side.mjs', import.meta.url));
 export const secret = 'a-secret-for-the-benchmark';
 const seconds = 4;
-const headers = { 'content-type': 'application/json', authorization: `Bearer ${secret}` };
+export const headers = { 'content-type': 'application/json', authorization: `Bearer ${secret}` };
 export const body = JSON.stringify({
   payload: { to: 'ada@example.com', template: 'invoice', values: { number: 1843, amount: '12.50', due: '2026-12-01' } },
 });
 
 /**
  * Runs enqueued a second over HTTP with 100 connections: the API with a key, the payload validated and its log at
- * `info`, against an Express route that calls `queue.add` with the same options. Each server in a process of its own,
- * both for all the rounds.
+ * `info`, against an Express route that calls `queue.add` with the same options; and how long the slowest hundredth of
+ * the requests took. Each server in a process of its own, both for all the rounds.
  */
 export async function enqueue(url) {
-  const [rondo, bare] = [await start('rondo', url), await start('bare', url)];
+  const servers = { rondo: await start('rondo', url), 'bare Express': await start('bare', url) };
   const redis = new Redis(url);
   let sent = 0;
   const key = () => ({ 'idempotency-key': `key-${sent++}` });
   const measure = async ({ word: port }, headersOfEach = null) => {
     await redis.flushall();
-    const { requests, non2xx, errors } = await autocannon({
+    const { requests, latency, non2xx, errors } = await autocannon({
       url: `http://127.0.0.1:${port}/v1/jobs/send-email/runs`,
       method: 'POST',
       headers,
@@ -38,18 +38,34 @@ export async function enqueue(url) {
       duration: seconds,
     });
     if (non2xx + errors > 0) throw new Error(`${non2xx} refused, ${errors} failed`);
-    return requests.total / seconds;
+    return { rate: requests.total / seconds, p99: latency.p99 };
   };
-  report(await alternate({ rondo: () => measure(rondo), 'bare Express': () => measure(bare) }), 'requests/s');
-  console.log('\nwith an Idempotency-Key of its own on each:');
-  report(await alternate({ rondo: () => measure(rondo, key), 'bare Express': () => measure(bare, key) }), 'requests/s');
-  for (const { child } of [rondo, bare]) child.kill();
+  for (const [title, headersOfEach] of [
+    ['', null],
+    ['\nwith an Idempotency-Key of its own on each:', key],
+  ]) {
+    if (title) console.log(title);
+    const p99s = Object.fromEntries(Object.keys(servers).map((name) => [name, []]));
+    const sides = Object.entries(servers).map(([name, server]) => [
+      name,
+      async () => {
+        const { rate, p99 } = await measure(server, headersOfEach);
+        p99s[name].push(p99);
+        return rate;
+      },
+    ]);
+    report(await alternate(Object.fromEntries(sides)), 'requests/s');
+    for (const values of Object.values(p99s)) values.shift(); // the round that does not count
+    console.log('p99 of the same rounds:');
+    report(quartilesOf(p99s), 'ms');
+  }
+  for (const { child } of Object.values(servers)) child.kill();
   redis.disconnect();
 }
 
 /** One side, in a process of its own, and the first word that it says: for a server its port. */
-export async function start(name, url) {
-  const child = spawn(process.execPath, [side, name, url, secret], { stdio: ['pipe', 'pipe', 'inherit'] });
+export async function start(name, url, flags = []) {
+  const child = spawn(process.execPath, [...flags, side, name, url, secret], { stdio: ['pipe', 'pipe', 'inherit'] });
   const lines = createInterface({ input: child.stdout });
   const [word] = await once(lines, 'line');
   return { child, lines, word };

@@ -4,12 +4,22 @@ import { backfill } from './backfill.mjs';
 import { bulkEnqueue } from './bulk.mjs';
 import { enqueue } from './enqueue.mjs';
 import { execute } from './execute.mjs';
+import { memory as memoryOfApi } from './memory.mjs';
 import { processes } from './processes.mjs';
 import { reconcile } from './reconcile.mjs';
 import { startServer } from './server.mjs';
 import { ticks } from './ticks.mjs';
 
-const benchmarks = { execute, enqueue, bulk: bulkEnqueue, reconcile, ticks, backfill, processes };
+const benchmarks = {
+  execute,
+  enqueue,
+  bulk: bulkEnqueue,
+  memory: memoryOfApi,
+  reconcile,
+  ticks,
+  backfill,
+  processes,
+};
 const named = process.argv.slice(2);
 const unknown = named.filter((name) => !(name in benchmarks));
 if (unknown.length > 0) {

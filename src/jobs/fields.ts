@@ -12,6 +12,4 @@ export const nameSchema = z.string().regex(namePattern, {
 /** Schedules by the thousand share a few zones, and each is dear to check. */
 export const isKnownTimezone = memo(isTimezone);
 
-export const timezoneSchema = z
-  .string()
-  .refine(isKnownTimezone, { error: 'an IANA time zone such as "Europe/Paris"' });
+export const timezoneSchema = z.string().refine(isKnownTimezone, { error: 'an IANA time zone such as "Europe/Paris"' });
