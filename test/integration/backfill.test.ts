@@ -21,7 +21,7 @@ import { updateEntry } from '../../src/producers/store.js';
 import { createGate } from '../support/gate.js';
 import { eventually } from '../support/harness.js';
 import { expectProblem } from '../support/http.js';
-import { day, lastTick, missedTicks, now, daily as of } from '../support/missed-ticks.js';
+import { day, everyDay, lastTick, missedTicks, now, daily as of } from '../support/missed-ticks.js';
 import { prompt } from '../support/prompt.js';
 
 describe('a backfill', () => {
@@ -69,7 +69,7 @@ describe('a backfill', () => {
 
   it('runs ticks whose schedule starts none that is late', async () => {
     const { broker, work, ran, missed, specification } = await missedTicks(3, {
-      schedules: [{ id: 'daily', every: '1d', lateAfter: '10m' }],
+      schedules: [{ ...everyDay, lateAfter: '10m' }],
     });
     expect(specification.options).toHaveProperty('lateAfter');
     await work();
@@ -355,10 +355,7 @@ describe('a backfill under way', () => {
     const gate = createGate();
     let [inside, most] = [0, 0];
     const lates: number[] = [];
-    const schedules = [
-      { id: 'daily', every: '1d' },
-      { id: 'often', every: '1s' },
-    ] as const;
+    const schedules = [everyDay, { id: 'often', every: '1s' }] as const;
     const { broker, work, produce, missed } = await missedTicks(50, {
       concurrency: 5,
       schedules,

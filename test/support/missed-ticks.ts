@@ -8,8 +8,9 @@ import { fixture } from './harness.js';
 
 export const day = 86_400_000;
 export const now = Date.now();
-/** The last tick that was due of a schedule of days. */
-export const lastTick = Math.floor(now / day) * day;
+/** The last tick that was due of a schedule of days. Half a day from the next, so that none comes while tests run. */
+export const lastTick = Math.floor((now - day / 2) / 1_000) * 1_000;
+export const everyDay = { id: 'daily', every: '1d', startsAt: new Date(lastTick - 1_000 * day) } as const;
 export const daily = { job: 'work', schedule: 'daily' };
 
 /** A schedule whose ticks of some days, up to the last that was due, were missed; they are one range of its ledger. */
@@ -17,7 +18,7 @@ export async function missedTicks(count: number, options: object = {}) {
   const ran: number[] = [];
   const job = defineJob({
     name: 'work',
-    schedules: [{ id: 'daily', every: '1d' }],
+    schedules: [everyDay],
     run: ({ tick }) => void ran.push(tick?.time.getTime() ?? 0),
     ...options,
   });
