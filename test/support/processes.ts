@@ -96,10 +96,12 @@ export async function runProgram(args: readonly string[], options: ProgramOption
 export async function runWarm(args: readonly string[], { env = {} }: Pick<ProgramOptions, 'env'> = {}) {
   const done = warmTurn.then(async () => {
     warm ??= startWarm();
-    const host = await warm;
-    const answer = once(host, 'message');
-    host.send({ args, env: programEnvironment(env) });
-    return (await answer)[0] as { code: number | null; stdout: string; stderr: string };
+    try {
+      return await answerOf(await warm, { args, env: programEnvironment(env) });
+    } catch (error) {
+      warm = undefined; // or each command after this one would wait for it as well
+      throw error;
+    }
   });
   warmTurn = done.catch(() => {});
   return done;
@@ -108,6 +110,7 @@ export async function runWarm(args: readonly string[], { env = {} }: Pick<Progra
 let warm: Promise<ChildProcess> | undefined;
 /** One command at a time, since what it writes is told by nothing but the time. */
 let warmTurn: Promise<unknown> = Promise.resolve();
+const warmAnswerMs = 45_000;
 
 async function startWarm(): Promise<ChildProcess> {
   const host = fork(fileURLToPath(new URL('warm-program.mjs', import.meta.url)), { stdio: 'inherit' });
@@ -115,6 +118,27 @@ async function startWarm(): Promise<ChildProcess> {
   host.unref();
   host.channel?.unref();
   return host;
+}
+
+async function answerOf(host: ChildProcess, command: { args: readonly string[]; env: NodeJS.ProcessEnv }) {
+  const over = new AbortController();
+  const timer = setTimeout(() => over.abort(new Error(`no end within ${warmAnswerMs} ms`)), warmAnswerMs);
+  host.once('exit', fail);
+  try {
+    const answer = once(host, 'message', { signal: over.signal });
+    host.send(command);
+    return (await answer)[0] as { code: number | null; stdout: string; stderr: string };
+  } catch (error) {
+    host.kill('SIGKILL');
+    throw new Error(`rondo ${command.args.join(' ')}: ${over.signal.reason ?? error}`);
+  } finally {
+    clearTimeout(timer);
+    host.off('exit', fail);
+  }
+
+  function fail(code: number | null, signal: NodeJS.Signals | null) {
+    over.abort(new Error(`its process ended with ${signal ?? code}`));
+  }
 }
 
 /** Runs a line of shell in which `$rondo` is the program. */
