@@ -182,7 +182,7 @@ describe('the ticks of a schedule', () => {
   it('are followed no longer than their reader stays', async () => {
     const { env, broker, key, first } = await withLedger();
 
-    const reading = runShell('$rondo schedules ticks nightly --follow --json | head -n 1', { env });
+    const reading = runShell('$rondo schedules ticks nightly --follow --limit 1000 --json | head -n 1', { env });
     const more = setInterval(
       () => void broker.client.zadd(key, Date.now(), `2p|${(Date.now() - hour).toString(36)}|0|1`),
       200,

@@ -272,18 +272,14 @@ describe('an exception that belongs to no run', () => {
     'ends `rondo %s` in order, with one message and exit code 1',
     async (role) => {
       const { broker, prefix } = await fixture([]);
-      const RONDO_JOBS = writeJobs(`
-      import { watchFile } from 'node:fs';
-      watchFile(new URL('trigger', import.meta.url), { interval: 50 }, ({ size }) => {
-        if (size > 0) throw new Error('out of glue');
-      });
+      const RONDO_JOBS = writeJobs(`${onTrigger("throw new Error('out of glue');")}
       export default [defineJob({ name: 'idle', run: () => null })];`);
       const program = startProgram([role], { env: { RONDO_JOBS, RONDO_PREFIX: prefix, RONDO_APP: 'test' } });
       await program.line(started);
       const lease = broker.keys.producerLease('test');
       expect(await broker.client.exists(lease)).toBe(role === 'worker' ? 0 : 1);
 
-      writeFileSync(join(RONDO_JOBS, '../trigger'), 'now');
+      trigger(RONDO_JOBS);
 
       expect(await program.exit).toEqual({ code: 1, signal: null });
       expect(program.stderr().match(/out of glue/g)).toHaveLength(1);
@@ -296,9 +292,11 @@ describe('an exception that belongs to no run', () => {
   );
 
   it('lets what runs finish first', async () => {
-    const shop = await openWorkshop(`setTimeout(() => { throw new Error('out of glue'); }, 1_500);`);
-    const id = await shop.enqueue('saw', { seconds: 3 });
+    const shop = await openWorkshop(onTrigger("throw new Error('out of glue');"));
+    const id = await shop.enqueue('saw', { seconds: 1.5 });
     const worker = shop.start(['worker']);
+    await shop.noted(`begin saw ${id} 1`);
+    shop.trigger();
 
     expect(await worker.exit).toEqual({ code: 1, signal: null });
     expect(shop.notes()).toEqual([`begin saw ${id} 1`, `end saw ${id} 1`]);
@@ -306,15 +304,18 @@ describe('an exception that belongs to no run', () => {
   });
 
   it('is not hidden by a part that then fails to stop, which is told in the log', async () => {
-    const shop = await openWorkshop(`setTimeout(() => {
+    const shop = await openWorkshop(
+      onTrigger(`
       const { off } = process;
       process.off = (event, ...rest) => {
         if (event === 'uncaughtException') throw new Error('stuck fast');
         return off.call(process, event, ...rest);
       };
-      throw new Error('out of glue');
-    }, 500);`);
+      throw new Error('out of glue');`),
+    );
     const worker = shop.start(['worker']);
+    await worker.line(started);
+    shop.trigger();
 
     expect(await worker.exit).toEqual({ code: 1, signal: null });
     expect(worker.stderr()).toMatch(/^rondo: Error: out of glue/);
@@ -342,11 +343,12 @@ describe('an exception that belongs to no run', () => {
 
   it.skipIf(!hasTerminal())('is read once on a terminal', async () => {
     const { prefix } = await fixture([]);
-    const RONDO_JOBS = writeJobs(`
-      setTimeout(() => { throw new Error('out of glue'); }, 500);
+    const RONDO_JOBS = writeJobs(`${onTrigger("throw new Error('out of glue');")}
       export default [];`);
 
     const terminal = startOnTerminal('worker', { env: { RONDO_JOBS, RONDO_PREFIX: prefix } });
+    await eventually(() => terminal.screen().includes('started, with Redis at'));
+    trigger(RONDO_JOBS);
 
     expect(await terminal.exit).toBe(1);
     expect(terminal.screen().match(/out of glue/g)).toHaveLength(1);
@@ -384,6 +386,19 @@ describe('a part that does not start', () => {
   });
 });
 
+/** For a jobs module: what it does when it is triggered, outside of all runs. */
+function onTrigger(code: string): string {
+  return `
+import { watchFile } from 'node:fs';
+watchFile(new URL('trigger', import.meta.url), { interval: 50 }, ({ size }) => {
+  if (size > 0) { ${code} }
+});`;
+}
+
+function trigger(jobsModule: string): void {
+  writeFileSync(join(jobsModule, '../trigger'), 'now');
+}
+
 /** Jobs in a folder of their own, and a look at what became of their runs. */
 async function openWorkshop(further = '') {
   const known = ['saw', 'plane', 'glue'].map((name) => defineJob({ name, retry: { attempts: 1 }, run: () => null }));
@@ -398,6 +413,7 @@ async function openWorkshop(further = '') {
     noted: (line: string, times = 1) => eventually(() => notes().filter((it) => it === line).length >= times),
     enqueue: (job: string, payload: object) => enqueue(broker, registry.get(job), payload),
     find: (job: string, id: string) => findRun(broker, registry.get(job), id),
+    trigger: () => trigger(RONDO_JOBS),
     start: (args: string[], env: Record<string, string> = {}) =>
       startProgram(args, { env: { RONDO_JOBS, RONDO_PREFIX: prefix, ...env } }),
   };

@@ -70,10 +70,11 @@ describe('an error that a handler does not see', () => {
 
   it('that belongs to no run is told where it is a rejection, and the worker goes on', async () => {
     const { program, add } = await workerOf(
-      `setTimeout(() => Promise.reject(new Error('a rejection at large')), 1_000);
+      `process.once('SIGUSR2', () => Promise.reject(new Error('a rejection at large')));
        export default [defineJob({ name: 'stray', run: () => {} })];`,
       'stray',
     );
+    program.kill('SIGUSR2');
     const { error } = await program.line(({ event }) => event === 'process.stray-rejection');
     const next = await add({});
     await program.line(isEnd('run.succeeded', next));
