@@ -145,7 +145,7 @@ describe.skipIf(!hasRedisServer())('a cluster of three nodes', () => {
         defineJob({ name: 'tick', schedules: [{ id: 'tick-often', cron: '* * * * * *' }], run: () => {} }),
         defineJob({ name: 'flaky', payload: z.object({ size: z.number() }), retry: { attempts: 3, delay: 50, jitter: 0 },
           run({ run, payload }) { if (run.attempt < 3) throw new Error('not yet'); return payload.size; } }),
-        defineJob({ name: 'long', schedules: [{ id: 'long-hourly', every: '1h' }],
+        defineJob({ name: 'long', schedules: [{ id: 'long-seldom', every: '300d' }],
           async run({ signal, log }) { log.info('under way'); await wait(60_000 * !signal.aborted); } }),
       ];`;
     const prefix = 'app'; // on a cluster of its own: its slots are on more than one node

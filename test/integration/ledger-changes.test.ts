@@ -10,7 +10,7 @@ import { wantedOf } from '../../src/producers/plan.js';
 import { reconcile } from '../../src/producers/schedules.js';
 import { eventually, fixture } from '../support/harness.js';
 
-const minute = 60_000;
+const day = 86_400_000;
 const of = { job: 'work', schedule: 'it' };
 const versioned = z.object({ version: z.number() });
 
@@ -22,7 +22,7 @@ describe('a schedule that is changed', () => {
     const first = Number((await readCursor(broker, of))?.next);
     await eventually(() => Date.now() > first + 50);
 
-    await apply({ every: '1h', payload: { version: 2 } });
+    await apply({ every: '300d', payload: { version: 2 } });
     await work();
     await eventually(() => seen.length >= 1);
 
@@ -32,7 +32,7 @@ describe('a schedule that is changed', () => {
     expect(entries.reduce((sum, entry) => sum + (isRange(entry) ? entry.count : 1), 0)).toBe(
       ((seen[0]?.tick ?? 0) - first) / 1_000 + 1,
     );
-    expect((await readCursor(broker, of))?.next).toBe(Math.ceil(Date.now() / (60 * minute)) * 60 * minute);
+    expect((await readCursor(broker, of))?.next).toBe(Math.ceil(Date.now() / (300 * day)) * 300 * day);
   });
 
   it('runs no tick that its old times have run, however the spread moves', async () => {
@@ -80,11 +80,11 @@ describe('a schedule that is changed', () => {
 describe('a tick whose run is gone', () => {
   it('is caught up where a monthly schedule would have waited a month', async () => {
     const { broker, seen, apply, work, events } = await setting();
-    const soon = new Date(Date.now() + 1_000);
+    const soon = new Date(Date.now() + 3_000);
     const cron = `${soon.getUTCSeconds()} ${soon.getUTCMinutes()} ${soon.getUTCHours()} ${soon.getUTCDate()} * *`;
     await apply({ cron, payload: { version: 1 } });
     const tick = Number((await readCursor(broker, of))?.next);
-    expect(tick).toBeLessThan(Date.now() + 5_000);
+    expect(tick).toBe(Math.floor(soon.getTime() / 1_000) * 1_000);
     const base = `${broker.keys.queuePrefix('work')}:work`;
     await broker.client.zrem(`${base}:delayed`, `repeat:it:${tick}`);
     await broker.client.del(`${base}:repeat:it:${tick}`);
@@ -106,7 +106,7 @@ describe('a tick whose run is gone', () => {
     await eventually(() => seen.length === 1);
     expect(seen).toEqual([{ version: 1, tick }]);
     expect(events.of('tick.early')).toMatchObject([{ schedule: 'it', tick }]);
-    expect((await readCursor(broker, of))?.next).toBe(tick + 10 * 86_400_000);
+    expect((await readCursor(broker, of))?.next).toBe(tick + 10 * day);
     await apply({ every: '10d', payload: { version: 1 } });
     expect(events.of('schedule.healed')).toEqual([]);
   });

@@ -123,7 +123,7 @@ it('tells what a worker executes, for how long by whichever clock, and what is s
     name: 'slow',
     concurrency: 7,
     timeout: '1h',
-    schedules: [{ id: 'slow-hourly', every: '1h' }],
+    schedules: [{ id: 'slow-hourly', every: '300d' }],
     run: () => gate.opened,
   });
   const { broker, work, events, serve, prefix } = await fixture([slow]);

@@ -85,7 +85,7 @@ describe.skipIf(!hasRedisServer())('while Redis is away', () => {
     const redis = await startDurableRedis();
     const job = defineJob({
       name: 'long',
-      schedules: [{ id: 'long', every: '1h' }],
+      schedules: [{ id: 'long', every: '300d' }],
       run: ({ signal }) => aborted(signal),
     });
     const { broker, events, produce, work } = await fixture([job], { url: redis.url });
