@@ -34,7 +34,10 @@ describe('a tick that is due while the last run of its schedule executes', () =>
     expect(most()).toBe(1);
     const skipped = entries.filter(({ outcome }) => outcome === 'skipped');
     expect(skipped).not.toEqual([]);
-    for (const entry of skipped) expect(entry).toMatchObject({ count: 2, reason: 'overlap' });
+    for (const entry of skipped) expect(entry).toMatchObject({ count: expect.any(Number), reason: 'overlap' });
+    expect(entries.filter(({ outcome }, at) => outcome === 'skipped' && entries[at + 1]?.outcome === outcome)).toEqual(
+      [],
+    );
     expectWhole(entries);
   });
 
@@ -116,7 +119,7 @@ describe('a trigger', () => {
     const job = defineJob({
       name: 'work',
       overlap: 'skip',
-      schedules: [{ id: 'often', every: '1h' }],
+      schedules: [{ id: 'often', every: '300d' }],
       run: async ({ run }) => {
         started.push(run.id);
         await held.opened;
@@ -142,7 +145,7 @@ describe('a trigger', () => {
       name: 'work',
       overlap: 'wait',
       concurrency: 1,
-      schedules: [{ id: 'often', every: '1h' }],
+      schedules: [{ id: 'often', every: '300d' }],
       run: async ({ run }) => {
         if (started.push(run.id) === 1) await held.opened;
       },

@@ -164,7 +164,7 @@ describe('a producer of an older release', () => {
 });
 
 it('processes of two releases side by side: the newer applies, whatever the older tries', {
-  timeout: 60_000,
+  timeout: 120_000,
 }, async () => {
   const { broker, prefix } = await fixture([]);
   const jobsOf = (release: string) =>
