@@ -55,7 +55,7 @@ describe.each([
     // One that was killed tells nothing any more.
     const report = (await broker.client.get(broker.keys.process(self.id))) ?? '';
     await sign.stop(Date.now());
-    await broker.client.set(broker.keys.process(self.id), report, 'PX', 300);
+    await broker.client.set(broker.keys.process(self.id), report, 'PX', 1_000);
     await broker.client.zadd(broker.keys.processes, Date.now(), self.id);
     expect((await readProcesses(broker)).found).toHaveLength(1);
     await eventually(async () => (await readProcesses(broker)).found.length === 0);

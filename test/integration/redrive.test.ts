@@ -50,10 +50,10 @@ describe('a retry', () => {
     const { job, state } = flaky();
     const { broker, events, work } = await fixture([job]);
     await work();
-    const id = await enqueue(broker, job, { n: 1 }, { expiresIn: 500 });
+    const id = await enqueue(broker, job, { n: 1 }, { expiresIn: 1_500 });
     await events.next('run.failed');
     const enqueuedAt = Number((await broker.queue('flaky').getJob(id))?.timestamp);
-    await eventually(() => Date.now() > enqueuedAt + 500);
+    await eventually(() => Date.now() > enqueuedAt + 1_500);
 
     state.mended = true;
     await retryRun(broker, job, id);

@@ -432,13 +432,13 @@ describe('a run that expires', () => {
   it('is let through at a retry: it did start in time', async () => {
     const job = defineJob({
       name: 'urgent',
-      retry: { attempts: 2, delay: 300, jitter: 0 },
+      retry: { attempts: 2, delay: 1_600, jitter: 0 },
       run: ({ run }) => (run.attempt === 1 ? raise(new Error('again')) : 'made it'),
     });
     const { broker, events, work } = await fixture([job]);
     await work();
 
-    const id = await enqueue(broker, job, {}, { expiresIn: 250 });
+    const id = await enqueue(broker, job, {}, { expiresIn: 1_500 });
     await events.next('run.succeeded');
 
     expect(await findRun(broker, job, id)).toMatchObject({ result: 'made it', attempts: 2 });
