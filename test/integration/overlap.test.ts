@@ -34,7 +34,9 @@ describe('a tick that is due while the last run of its schedule executes', () =>
     expect(most()).toBe(1);
     const skipped = entries.filter(({ outcome }) => outcome === 'skipped');
     expect(skipped).not.toEqual([]);
-    for (const entry of skipped) expect(entry).toMatchObject({ count: expect.any(Number), reason: 'overlap' });
+    const [first] = skipped;
+    expect(first && isRange(first) ? first.count : 0).toBeGreaterThanOrEqual(2);
+    for (const { reason } of skipped) expect(reason).toBe('overlap');
     expect(entries.filter(({ outcome }, at) => outcome === 'skipped' && entries[at + 1]?.outcome === outcome)).toEqual(
       [],
     );
