@@ -18,7 +18,7 @@ function flaky() {
     name: 'flaky',
     payload: z.object({ n: z.number(), slow: z.boolean().default(false) }),
     retry: { attempts: 2, delay: 5, jitter: 0 },
-    timeout: '50ms',
+    timeout: '400ms',
     concurrency: 1,
     run: async ({ payload: { n, slow }, run }) => {
       state.attempts.push(`${n}/${run.attempt}`);
