@@ -36,6 +36,12 @@ export async function readSome(broker: Broker, ids: readonly string[]): Promise<
   });
 }
 
+/** Whether each of some has an entry, whatever that says. */
+export async function areStored(broker: Broker, schedules: readonly { readonly id: string }[]): Promise<boolean> {
+  const known = new Set(await broker.client.hkeys(broker.keys.schedules));
+  return schedules.every(({ id }) => known.has(id));
+}
+
 /** Says that there is none, with the nearest id; or that there is one which makes no sense. */
 export async function unknownSchedule(broker: Broker, id: string): Promise<RondoError> {
   const known = await broker.client.hkeys(broker.keys.schedules);

@@ -13,6 +13,7 @@ import { createOwnHealthcheck } from './own-healthcheck.js';
 import { apiOwner, ownerOf, type Specification, type Stored, wantedOf } from './plan.js';
 import { enqueue } from './runs.js';
 import { type Deployment, reconcile } from './schedules.js';
+import { areStored } from './store.js';
 
 export interface SupervisorInput extends Deployment {
   readonly broker: Broker;
@@ -54,7 +55,9 @@ export function createSupervisor(input: SupervisorInput) {
   let state: 'new' | 'leading' | 'standby' | 'outdated' = 'new';
   let newer: string | null = null;
   let reconcileAt = 0;
+  let lookOnAt = 0;
   let lastInLine: number | undefined;
+  let lackedSome = false;
   let lastFailure: string | null = null;
   let stopping = false;
   let timer: NodeJS.Timeout | undefined;
@@ -64,7 +67,10 @@ export function createSupervisor(input: SupervisorInput) {
     const found = await findNewer(broker, input, silentMs);
     if (found !== null) return stepAside(found);
     const held = lease.held() || (await lease.acquire());
-    if (!held) return standBy();
+    if (!held) {
+      standBy();
+      return lookOn();
+    }
     backfills.look();
     if (state === 'leading') alerts.look();
     if (state === 'leading' && performance.now() < reconcileAt) return;
@@ -98,7 +104,18 @@ export function createSupervisor(input: SupervisorInput) {
   function standBy(): void {
     if (state !== 'standby') emit({ type: 'producer.standby', app });
     state = 'standby';
-    lastInLine = undefined; // what another leader removes is not lost
+  }
+
+  /** What Redis loses of another's work it may lose before this process leads, with the other's lease. */
+  async function lookOn(): Promise<void> {
+    if (performance.now() < lookOnAt) return;
+    lookOnAt = performance.now() + reconcileEveryMs;
+    const at = input.now();
+    const found = await areStored(broker, wanted);
+    if (found) lastInLine = at;
+    // A leader that does not make them again at its next look does not want them.
+    else if (lackedSome) lastInLine = undefined;
+    lackedSome = !found;
   }
 
   /** The newer release's producer finds the lease free at its next turn. */

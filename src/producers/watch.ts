@@ -112,9 +112,9 @@ export async function beginAnew(
     readTicks(broker, of),
     broker.client.hget(ledgerKeys(broker, of).cursor, 'removed'),
   ]);
-  // While it did not exist it had no ticks.
+  // While it did not exist it had no ticks, and what somebody has removed is not lost.
   const last = removed ? undefined : entries.at(-1);
-  const at = last ? (isRange(last) ? last.to : last.time) : (since ?? now);
+  const at = last ? (isRange(last) ? last.to : last.time) : removed ? now : (since ?? now);
   const { timing } = specification;
   const rule = broker.ruleOf(of.schedule);
   const next = nextTick(timing, at - (last ? 0 : offsetOf(timing)), rule);

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { readTicks } from '../../src/broker/ledger.js';
 import { defineJob, type JobDefinition, type ScheduleOptions } from '../../src/jobs/define-job.js';
 import { createRegistry } from '../../src/jobs/registry.js';
 import { createLease } from '../../src/producers/lease.js';
@@ -453,6 +454,43 @@ describe('the producer', () => {
     await broker.client.set(broker.keys.producerLease('test'), 'another', 'PX', 6_000);
     await events.next('producer.standby');
     await eventually(() => events.of('producer.leading').length === 2);
+  });
+
+  it('that stood by while Redis lost its data marks as unknown what was due since it looked', async () => {
+    const jobs = [jobOf([{ id: 'it', every: '1s' }])];
+    const { broker, prefix, keep, events, produce } = await setUp(jobs);
+    await keep(jobs);
+    await broker.client.set(broker.keys.producerLease('test'), 'another', 'PX', 60_000);
+    const lookedAt = Date.now();
+    await produce();
+    expect(events.of('producer.standby')).toHaveLength(1);
+    await eventually(() => Date.now() > lookedAt + 1_500);
+
+    await broker.client.del(await broker.client.keys(`{${prefix}*`));
+    await events.next('producer.leading');
+
+    const { entries, knownFrom } = await readTicks(broker, { job: 'work', schedule: 'it' });
+    expect(entries[0]).toMatchObject({ outcome: 'unknown', reason: 'Redis lost its data' });
+    expect(entries[0]?.time).toBeGreaterThan(lookedAt);
+    expect(entries[0]?.time, 'the first tick after its look').toBeLessThanOrEqual(Number(knownFrom) + second);
+  });
+
+  it('that stood by calls nothing lost that another has removed', async () => {
+    const jobs = [jobOf([{ id: 'it', every: '1s' }])];
+    const { broker, keep, events, produce } = await setUp(jobs);
+    await keep(jobs);
+    const lease = broker.keys.producerLease('test');
+    await broker.client.set(lease, 'another', 'PX', 60_000);
+    await produce();
+    await keep([]);
+    const removedAt = Date.now();
+    await eventually(() => Date.now() > removedAt + 1_500);
+
+    await broker.client.del(lease);
+    await events.next('producer.leading');
+
+    const { entries } = await readTicks(broker, { job: 'work', schedule: 'it' });
+    expect(entries.filter(({ outcome }) => outcome === 'unknown')).toEqual([]);
   });
 
   it('shares the store with those of other apps: each has a leader, and keeps to its own', async () => {
