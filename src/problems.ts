@@ -22,7 +22,8 @@ export function problemsOf(
   } = {},
 ): Problem[] {
   const { at = '', known = () => [], got = () => null } = options;
-  const whereOf = (path: readonly PropertyKey[]) => at + pathOf(path, at === '' || at.endsWith(' ')) || 'value';
+  const whereOf = (path: readonly PropertyKey[]) =>
+    (at + pathOf(path, at === '' || at.endsWith(' '))).replace(/: $/, '') || 'value';
   const gotAt = (path: readonly PropertyKey[], isUnknown: boolean) =>
     got(path, isUnknown) ?? show(valueAt(input, path));
   return error.issues.flatMap((issue) => {

@@ -194,7 +194,7 @@ export function defineJob<
   Result = unknown,
   const Name extends string = string,
 >(options: JobOptions<Schema, Result, Name>): JobDefinition<z.output<Schema>, Result, z.input<Schema>, Name> {
-  const { name, problems, settings = placeholder } = readJobOptions(options);
+  const { name, problems, settings = unusable(options) } = readJobOptions(options);
   // The reader checks values; that they have the types the options promise is the compiler's word.
   return { ...settings, name, problems, [brand]: true } as unknown as JobDefinition<
     z.output<Schema>,
@@ -204,8 +204,20 @@ export function defineJob<
   >;
 }
 
-// A definition that nobody can use still has a name and problems, for the registry to tell.
-const { settings: placeholder } = readJobOptions({ name: 'unusable', run: () => null });
+/** A definition that nobody can use still has a name, ids and problems, for the registry to tell. */
+function unusable(options: unknown): typeof placeholder {
+  const { schedules } = Object(options) as { schedules?: unknown };
+  const ids = (Array.isArray(schedules) ? schedules : []).map((it) => (Object(it) as { id?: unknown }).id);
+  const [schedule] = placeholder?.schedules ?? [];
+  if (!placeholder || !schedule) return placeholder;
+  return { ...placeholder, schedules: ids.flatMap((id) => (typeof id === 'string' ? [{ ...schedule, id }] : [])) };
+}
+
+const { settings: placeholder } = readJobOptions({
+  name: 'unusable',
+  schedules: [{ id: 'unusable', at: '2000-01-01' }],
+  run: () => null,
+});
 
 /** @throws RondoError `job-disabled`, with the reason where there is one */
 export function mustBeEnabled({ name, enabled, off }: Pick<JobDefinition, 'name' | 'enabled' | 'off'>): void {

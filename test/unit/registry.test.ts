@@ -66,6 +66,19 @@ describe('the registry', () => {
     }
   });
 
+  test('tells two schedules of one id where their job is wrong otherwise too', () => {
+    const twice = ['x', 'x'].map((id) => ({ id, every: '1h' as const }));
+    const wrong = defineJob({ name: 'b', timeout: 0, schedules: twice, run: () => null });
+    expect(
+      refused('jobs-invalid', () => createRegistry([wrong, job('a', 'x')])).problems.map(({ where }) => where),
+    ).toEqual(['b: timeout', 'b: schedule id', 'a: schedule id']);
+  });
+
+  test('says plainly where something is no job at all', () => {
+    const { problems } = refused('jobs-invalid', () => createRegistry([defineJob(null as never)]));
+    expect(problems).toEqual([{ where: '(a job without a name)', expected: 'an object', got: 'null' }]);
+  });
+
   test('takes two jobs without a name for two mistakes, not for a duplicate', () => {
     const nameless = () => defineJob({ run: () => null } as unknown as { name: string; run: () => null });
     expect(refused('jobs-invalid', () => createRegistry([nameless(), nameless()])).problems).toEqual(
