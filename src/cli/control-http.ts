@@ -59,6 +59,7 @@ export function httpControl(access: ApiAccess): Control {
     goneJobs: () => jobs.gone(),
 
     workers: () => client.workers(),
+    service: () => client.service(),
 
     runs: (wanted) => runsOf(client, wanted),
     run: (job, id) => client.run(job, id),

@@ -29,6 +29,7 @@ import { redrive, retryRun } from '../producers/redrive.js';
 import { walkRuns } from '../producers/run-pages.js';
 import { cancel, findRun, listRuns } from '../producers/runs.js';
 import type { Deployment } from '../producers/schedules.js';
+import { readService } from '../producers/service.js';
 import { readStore } from '../producers/store.js';
 import { findLedger, listSchedules, listTicks, showSchedule } from '../producers/views.js';
 import { audited, type Noted, type Operator } from './audited.js';
@@ -83,6 +84,7 @@ export function redisControl(session: Operator & { readonly config: Deployment }
     goneJobs: () => listGone(broker, registry, config.app),
 
     workers: () => listProcesses(broker),
+    service: () => readService(broker, Date.now()),
 
     async runs({ job, state, schedule, code, limit }) {
       const query = { ...(state && { state }), schedule, code, limit };

@@ -12,6 +12,7 @@ import type { ProcessList } from '../producers/processes.js';
 import type { Put, PutOfMany } from '../producers/put.js';
 import type { Redriven, RedriveOptions } from '../producers/redrive.js';
 import type { RunState, RunView } from '../producers/run-view.js';
+import type { ServiceView } from '../producers/service.js';
 import type { ScheduleDetails, ScheduleView, TicksWanted } from '../producers/views.js';
 
 export type JobDetails = ReturnType<typeof detailsOf>;
@@ -47,6 +48,7 @@ export interface Control {
   goneJobs(): Promise<readonly GoneJob[]>;
 
   workers(): Promise<ProcessList>;
+  service(): Promise<ServiceView>;
 
   runs(wanted: RunsWanted): Promise<readonly RunView[]>;
   run(job: string, id: string): Promise<RunView & { readonly log: readonly string[] }>;

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Readiness } from '../client/ready.js';
 import { askProcesses, type Health } from '../observability/liveness.js';
-import { refuseApi, urlGiven } from './door.js';
+import { urlGiven } from './door.js';
 import { print, table } from './output.js';
 
 interface Flags {
@@ -14,16 +14,20 @@ export function addHealthCommand(health: Command): void {
     .description(
       'whether the processes of this container, or of this user here, are well, or with --url an API; exit code 1 if not',
     )
-    .option('--detailed', 'the whole service in place of them, as Redis tells of it: who leads, works, and is next')
+    .option(
+      '--detailed',
+      'the whole service in place of them, as Redis, or an API, tells of it: who leads, works, and is next',
+    )
     .option('--json', 'print JSON')
     .action(async (flags: Flags) => {
-      if (flags.detailed) refuseApi();
-      const url = urlGiven();
-      const well = flags.detailed
-        ? await (await import('./overview.js')).tellOverview(flags)
-        : await (url === null ? tellHere(flags) : tellApi(url, flags));
+      const well = flags.detailed ? await (await import('./overview.js')).tellOverview(flags) : await tellReady(flags);
       if (!well) process.exitCode = 1;
     });
+}
+
+function tellReady(flags: Flags): Promise<boolean> {
+  const url = urlGiven();
+  return url === null ? tellHere(flags) : tellApi(url, flags);
 }
 
 async function tellHere(flags: Flags): Promise<boolean> {

@@ -1,16 +1,12 @@
 import type { ServiceView } from '../producers/service.js';
 import { print, table, whenFromNow } from './output.js';
-import { withRedis } from './session.js';
+import { withControl } from './session.js';
 import { processTables } from './workers.js';
-
-/** How many next times are told. */
-const nextTimes = 10;
 
 /** `rondo health --detailed`. @returns whether all is well */
 export function tellOverview(flags: { json?: boolean }): Promise<boolean> {
-  return withRedis(async ({ broker }) => {
-    const { readService } = await import('../producers/service.js');
-    const overview = await readService(broker, Date.now(), nextTimes);
+  return withControl(async (control) => {
+    const overview = await control.service();
     const well = overview.trouble.length === 0;
     print({ status: well ? 'ready' : 'unready', ...overview }, flags, () => inWords(overview));
     return well;

@@ -4,6 +4,7 @@ import type { GoneJob } from '../producers/gone-jobs.js';
 import type { JobPause } from '../producers/job-pause.js';
 import type { ProcessList } from '../producers/processes.js';
 import type { RunState } from '../producers/run-view.js';
+import type { ServiceView } from '../producers/service.js';
 import { RondoTimeoutError } from './errors.js';
 import { createScheduleClient, iso, type Moment, type ScheduleClient } from './schedules.js';
 import { type CallOptions, createTransport, type TransportSettings, wait } from './transport.js';
@@ -72,6 +73,8 @@ export interface RondoClient<Jobs extends JobList = JobList> {
   retry(job: JobName<Jobs>, id: string, options?: CallOptions): Promise<void>;
   /** Every process that is alive, and what it executes. */
   workers(options?: CallOptions): Promise<ProcessList>;
+  /** The whole service: who leads and works, how schedules are, and what is next. */
+  service(options?: CallOptions): Promise<ServiceView>;
   readonly jobs: JobClient<Jobs>;
   readonly schedules: ScheduleClient<Jobs>;
   /** Who changed what, the newest first: for keys with `admin`. `next` is the `cursor` of the page that follows, or null. */
@@ -186,6 +189,7 @@ export function createClient<Jobs extends JobList = JobList>(settings: Transport
     },
 
     workers: (options?: CallOptions) => send({ method: 'GET', path: '/workers', repeatable: true, ...options }),
+    service: (options?: CallOptions) => send({ method: 'GET', path: '/service', repeatable: true, ...options }),
 
     jobs: jobCalls(send),
     schedules: createScheduleClient<Jobs>(send),

@@ -85,7 +85,7 @@ export function createApp(input: AppInput): Express {
   api.use(redriveRoutes(broker, registry));
   api.use(scheduleRoutes({ broker, registry, emit, now }));
   api.use(backfillRoutes(broker, now));
-  api.use(workerRoutes(broker));
+  api.use(workerRoutes(broker, now));
   api.use(planRoutes(broker, { registry, deployment, now }, emit));
   api.use(auditRoutes(broker));
   api.use(unknownRoute);

@@ -27,8 +27,10 @@ export interface ServiceView {
   readonly next: readonly { readonly schedule: string; readonly job: string; readonly due: string }[];
 }
 
-/** @param most how many next times are told */
-export async function readService(broker: Broker, now: number, most: number): Promise<ServiceView> {
+/** How many next times are told. */
+const nextTimes = 10;
+
+export async function readService(broker: Broker, now: number): Promise<ServiceView> {
   const { stored } = await readStore(broker);
   const [processes, { schedules }] = await Promise.all([
     listProcesses(broker),
@@ -44,7 +46,7 @@ export async function readService(broker: Broker, now: number, most: number): Pr
     leads,
     processes,
     schedules: { total: schedules.length, byHealth },
-    next: due.slice(0, most),
+    next: due.slice(0, nextTimes),
   };
 }
 

@@ -12,6 +12,7 @@ import { judgeServers } from '../../src/producers/server-findings.js';
 import { readService } from '../../src/producers/service.js';
 import { commands, refused } from '../support/commands.js';
 import { fixture } from '../support/harness.js';
+import { secretOf } from '../support/http.js';
 import { writeJobs } from '../support/jobs-module.js';
 import { hasRedisServer, type RedisOptions, startRedis } from '../support/servers.js';
 
@@ -177,7 +178,7 @@ describe.skipIf(!hasRedisServer())('a Redis that is not as it should be', () => 
 
 describe('rondo health --detailed', () => {
   it('tells who leads, who works and what is next, and that it is not well without them', async () => {
-    const { rondo, produce } = await shop();
+    const { rondo, produce, serve } = await shop();
     const alone = await rondo.attempt('health', '--detailed', '--json');
     expect(alone.code).toBe(1);
     expect(JSON.parse(alone.stdout)).toMatchObject({ status: 'unready', trouble: ['no worker is alive'], leads: [] });
@@ -189,7 +190,12 @@ describe('rondo health --detailed', () => {
       schedules: { total: 1, byHealth: { sound: 1 } },
       next: [{ schedule: 'nightly', job: 'tidy', due: '2098-01-01T00:00:00Z' }],
     });
-    expect((await rondo.attempt('health', '--detailed')).stdout).toMatch(/^Not well: no worker is alive\.\n/);
+    const read = await rondo.attempt('health', '--detailed');
+    expect(read.stdout).toMatch(/^Not well: no worker is alive\.\n/);
+
+    const api = await serve();
+    const through = ['--url', api.url, '--key', secretOf('read')];
+    expect(await rondo.attempt(...through, 'health', '--detailed')).toEqual(read);
   });
 });
 
@@ -200,7 +206,7 @@ it('who leads is known by the lease, and by what its process tells of itself', a
   const sign = self.shownOn(broker);
   await sign.start();
   onTestFinished(() => sign.stop(Date.now()));
-  const leadOf = async () => (await readService(broker, Date.now(), 1)).leads;
+  const leadOf = async () => (await readService(broker, Date.now())).leads;
   expect(await leadOf()).toEqual([{ app: 'shop', led: false, leader: null, producers: 1 }]);
 
   const lease = createLease(broker.client, broker.keys.producerLease('shop'), 8_000, self.id);

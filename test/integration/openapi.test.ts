@@ -249,7 +249,16 @@ async function* goodCalls(api: Api): AsyncGenerator<GoodCall> {
   const enqueue = async (json: unknown, job = 'anything') =>
     (await api.call('POST', `/v1/jobs/${job}/runs`, { json })).body.id as string;
   const runs = '/v1/jobs/anything/runs';
-  const plain = ['listJobs', 'listGoneJobs', 'listWorkers', 'isAlive', 'isReady', 'getOpenApi', 'getMetrics'];
+  const plain = [
+    'listJobs',
+    'listGoneJobs',
+    'listWorkers',
+    'getService',
+    'isAlive',
+    'isReady',
+    'getOpenApi',
+    'getMetrics',
+  ];
   for (const id of plain) yield { id };
   yield { id: 'getJob', path: '/v1/jobs/tree' };
 

@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { type ProcessView, processStates, type RunningView } from '../../producers/processes.js';
+import { healths } from '../../producers/schedule-health.js';
+import type { ServiceView } from '../../producers/service.js';
 import type { Operation } from './operation.js';
 
 const time = z.iso.datetime().describe('UTC');
@@ -37,6 +39,29 @@ export const processView = z.object({
   memory: z.object({ rss: count, heapUsed: count, heapTotal: count }).describe('Bytes'),
 }) satisfies z.ZodType<ProcessView>;
 
+const processList = z.object({
+  processes: z.array(processView),
+  unreadable: z.array(z.string()).describe('Ids whose report this release cannot read'),
+  left: count.describe('How many there are beyond the 500 that are listed'),
+});
+
+const service = z.object({
+  trouble: z.array(z.string()).describe('What is wrong, in a sentence each; none where all is well'),
+  leads: z
+    .array(
+      z.object({
+        app: z.string(),
+        led: z.boolean().describe('Whether some producer leads for it'),
+        leader: processView.pick({ id: true, host: true, pid: true, release: true }).nullable(),
+        producers: count.describe('How many of its producers are alive'),
+      }),
+    )
+    .describe('Each app with schedules here'),
+  processes: processList,
+  schedules: z.object({ total: count, byHealth: z.partialRecord(z.enum(healths), count) }),
+  next: z.array(z.object({ schedule: z.string(), job: z.string(), due: time })).describe('The first ten that are due'),
+}) satisfies z.ZodType<ServiceView>;
+
 export const workerOperations: readonly Operation[] = [
   {
     id: 'listWorkers',
@@ -50,13 +75,20 @@ export const workerOperations: readonly Operation[] = [
     answers: {
       200: {
         description: 'The processes',
-        schema: z.object({
-          processes: z.array(processView),
-          unreadable: z.array(z.string()).describe('Ids whose report this release cannot read'),
-          left: count.describe('How many there are beyond the 500 that are listed'),
-        }),
+        schema: processList,
       },
     },
+    errors: ['redis-unreachable'],
+  },
+  {
+    id: 'getService',
+    method: 'get',
+    path: '/v1/service',
+    tag: 'Service',
+    summary: 'The whole service: who leads and works, how schedules are, and what is next',
+    description: 'For a key that is for all jobs.',
+    scope: 'read',
+    answers: { 200: { description: 'The service', schema: service } },
     errors: ['redis-unreachable'],
   },
 ];
