@@ -1,3 +1,4 @@
+import type { Broker } from '../broker/queues.js';
 import { RondoError } from '../errors.js';
 
 /**
@@ -22,3 +23,16 @@ export function withinMs<Answer>(ms: number, work: Promise<Answer>): Promise<Ans
     );
   });
 }
+
+/** The same of what takes Redis long where there is much: whether it answers at all is known as soon as ever. */
+export async function withinLongMs<Answer>(
+  { client }: Broker,
+  ms: number,
+  work: () => Promise<Answer>,
+): Promise<Answer> {
+  await withinMs(pingMs, client.ping());
+  return withinMs(ms, work());
+}
+
+/** Less than a caller waits for an answer: a look for the audit log may have gone before. */
+const pingMs = 1_000;

@@ -8,7 +8,7 @@ import { backfillView, listBackfills, planView } from '../../producers/backfill-
 import { cancelBackfills, resumeBackfill } from '../../producers/feed.js';
 import { jsonBody } from '../body.js';
 import { principalIn, requires } from '../guard.js';
-import { withinMs } from '../within.js';
+import { withinLongMs, withinMs } from '../within.js';
 
 /** Backfills of a schedule: begin one, look at them, cancel them. A producer adds the runs, and removes them. */
 export function backfillRoutes(broker: Broker, now: () => number): Router {
@@ -18,13 +18,17 @@ export function backfillRoutes(broker: Broker, now: () => number): Router {
   routes.post(path, requires('operate'), jsonBody, async (request, response) => {
     const { dryRun, confirm, ...wanted } = read(request.body ?? {});
     if (dryRun) {
-      const plan = await withinMs(planMs, previewBackfill(broker, idIn(request), { ...wanted, now: now() }));
+      const plan = await withinLongMs(broker, planMs, () =>
+        previewBackfill(broker, idIn(request), { ...wanted, now: now() }),
+      );
       response.json({ dryRun, ...planView(plan) });
       return;
     }
     const by = principalIn(response)?.name ?? 'unknown';
     const input = { ...wanted, by, now: now(), confirmed: confirm };
-    const { backfill, resumed, plan } = await withinMs(planMs, beginBackfill(broker, idIn(request), input));
+    const { backfill, resumed, plan } = await withinLongMs(broker, planMs, () =>
+      beginBackfill(broker, idIn(request), input),
+    );
     if (backfill && resumed) await withinMs(answerMs, resumeBackfill(broker, backfill));
     const state = resumed ? { state: 'feeding' as const } : {};
     response

@@ -6,19 +6,19 @@ import { type DeployInput, deploy, planDeploy } from '../../producers/deploy.js'
 import { jsonBody } from '../body.js';
 import { requires } from '../guard.js';
 import { read } from '../request.js';
-import { withinMs } from '../within.js';
+import { withinLongMs } from '../within.js';
 
 /** What the code of this process declares, compared with what is stored, and made so. */
 export function planRoutes(broker: Broker, input: DeployInput, emit: Emit): Router {
   const routes = Router();
 
   routes.get('/plan', requires('read'), async (_request, response) => {
-    response.json(await withinMs(planMs, planDeploy(broker, input)));
+    response.json(await withinLongMs(broker, planMs, () => planDeploy(broker, input)));
   });
 
   routes.post('/plan/apply', requires('admin'), jsonBody, async (request, response) => {
     const { yes: removeMany } = read(applyBody, request.body ?? {});
-    response.json(await withinMs(applyMs, deploy(broker, { ...input, removeMany }, emit)));
+    response.json(await withinLongMs(broker, applyMs, () => deploy(broker, { ...input, removeMany }, emit)));
   });
 
   return routes;

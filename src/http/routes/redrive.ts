@@ -7,7 +7,7 @@ import { lastFailure, redrive, retryRun } from '../../producers/redrive.js';
 import { jsonBody } from '../body.js';
 import { requires } from '../guard.js';
 import { read } from '../request.js';
-import { withinMs } from '../within.js';
+import { withinLongMs, withinMs } from '../within.js';
 
 /** Runs that failed begin anew: one, or those of a job. */
 export function redriveRoutes(broker: Broker, registry: Registry): Router {
@@ -24,7 +24,9 @@ export function redriveRoutes(broker: Broker, registry: Registry): Router {
     const job = registry.get(String(request.params.job));
     const options = read(redriveBody, request.body ?? {});
     const before = options.before ?? (await withinMs(answerMs, lastFailure(broker, job.name)));
-    const done = await withinMs(redriveMs, redrive(broker, job, { ...options, before: before ?? undefined }));
+    const done = await withinLongMs(broker, redriveMs, () =>
+      redrive(broker, job, { ...options, before: before ?? undefined }),
+    );
     response.json({ job: job.name, ...done, before: before === null ? null : new Date(before).toISOString() });
   });
 

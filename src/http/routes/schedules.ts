@@ -13,7 +13,7 @@ import { findLedger, healths, listTicks, showSchedule, tickOutcomes } from '../.
 import { jsonBody } from '../body.js';
 import { principalIn, requires } from '../guard.js';
 import { answerMs, nameIn, read, refuseReversed } from '../request.js';
-import { withinMs } from '../within.js';
+import { withinLongMs, withinMs } from '../within.js';
 
 export interface ScheduleRoutesInput {
   readonly broker: Broker;
@@ -35,7 +35,9 @@ function addReads(routes: Router, { broker, registry, now }: ScheduleRoutesInput
   routes.get('/schedules', requires('read'), async (request, response) => {
     const { cursor, ...query } = read(listQuery, request.query);
     const mine = jobsOf(response);
-    const page = await withinMs(listMs, findSchedules(broker, { ...query, ...mine, after: cursor }, now()));
+    const page = await withinLongMs(broker, listMs, () =>
+      findSchedules(broker, { ...query, ...mine, after: cursor }, now()),
+    );
     const next = page.last === null ? null : cursorOf(page.last);
     // Whose job's an unreadable one is nobody knows.
     response.json({ schedules: page.schedules, next, unreadable: mine.mayUse ? [] : page.unreadable });

@@ -4,7 +4,7 @@ import { listProcesses } from '../../producers/processes.js';
 import { readService } from '../../producers/service.js';
 import { requires } from '../guard.js';
 import { answerMs } from '../request.js';
-import { withinMs } from '../within.js';
+import { withinLongMs, withinMs } from '../within.js';
 
 /** Who is alive, and what they execute; and the whole service at a glance. */
 export function workerRoutes(broker: Broker, now: () => number): Router {
@@ -13,7 +13,7 @@ export function workerRoutes(broker: Broker, now: () => number): Router {
     response.json(await withinMs(answerMs, listProcesses(broker)));
   });
   routes.get('/service', requires('read'), async (_request, response) => {
-    response.json(await withinMs(serviceMs, readService(broker, now())));
+    response.json(await withinLongMs(broker, serviceMs, () => readService(broker, now())));
   });
   return routes;
 }

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { createDayReader } from '../../../producers/read-day.js';
 import { principalIn } from '../../guard.js';
 import { read } from '../../request.js';
-import { withinMs } from '../../within.js';
+import { withinLongMs } from '../../within.js';
 import { sendPage } from '../frame.js';
 import type { SiteInput } from '../input.js';
 import { dayPage } from './page.js';
@@ -20,7 +20,7 @@ export function dayRoutes({ broker, now }: SiteInput): Router {
   routes.get('/day', async (request, response) => {
     const { job: wanted } = read(dayQuery, request.query);
     const principal = principalIn(response);
-    const day = await withinMs(dayMs, readDay(now()));
+    const day = await withinLongMs(broker, dayMs, () => readDay(now()));
     const mayShow = (job: string) => (principal?.mayUse(job) ?? false) && (wanted === undefined || job === wanted);
     const shown = {
       ...day,

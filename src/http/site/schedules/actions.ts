@@ -10,7 +10,7 @@ import { principalIn } from '../../guard.js';
 import { answerMs, read } from '../../request.js';
 import { backfillBody } from '../../routes/backfills.js';
 import { pauseBody, triggerBody } from '../../routes/schedules.js';
-import { withinMs } from '../../within.js';
+import { withinLongMs, withinMs } from '../../within.js';
 import { type Html, html } from '../html.js';
 import type { SiteInput } from '../input.js';
 import { shortTime } from './parts.js';
@@ -111,11 +111,11 @@ async function backfill(input: SiteInput, { id }: ScheduleView, request: Request
   };
   const { confirm, dryRun, ...wanted } = read(backfillBody, request.body);
   if (dryRun) {
-    const plan = await withinMs(planMs, previewBackfill(broker, id, { ...wanted, now: now() }));
+    const plan = await withinLongMs(broker, planMs, () => previewBackfill(broker, id, { ...wanted, now: now() }));
     return rangeForm(id, values, planView(plan));
   }
   const begin = { ...wanted, by: asker(response), now: now(), confirmed: confirm };
-  const { backfill: begun, resumed } = await withinMs(planMs, beginBackfill(broker, id, begin));
+  const { backfill: begun, resumed } = await withinLongMs(broker, planMs, () => beginBackfill(broker, id, begin));
   if (begun && resumed) await withinMs(answerMs, resumeBackfill(broker, begun));
   return { did: begun ? 'backfill' : 'nothing' };
 }

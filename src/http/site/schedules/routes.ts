@@ -5,7 +5,7 @@ import { createOverview } from '../../../producers/overview.js';
 import type { ScheduleView } from '../../../producers/views.js';
 import { principalIn, requires } from '../../guard.js';
 import { answerMs, nameIn, read } from '../../request.js';
-import { withinMs } from '../../within.js';
+import { withinLongMs, withinMs } from '../../within.js';
 import { sendPage } from '../frame.js';
 import type { Html } from '../html.js';
 import type { SiteInput } from '../input.js';
@@ -46,7 +46,9 @@ function addList(routes: Router, { broker, now, live }: SiteInput): void {
       return live.follow(request, response, { key: `list:${principal?.name}`, read: readRows });
     }
     const { q, ...wanted } = query;
-    const found = await withinMs(listMs, overview.find({ ...wanted, text: q, perPage, mayUse }, now()));
+    const found = await withinLongMs(broker, listMs, () =>
+      overview.find({ ...wanted, text: q, perPage, mayUse }, now()),
+    );
     // Whose job's an unreadable one is nobody knows.
     const shown = principal?.restricted ? { ...found, unreadable: [] } : found;
     sendPage(response, { title: 'Schedules', section, body: listPage(query, shown), live: section });
