@@ -9,6 +9,7 @@ import type { RunWatch } from '../producers/run-watch.js';
 import type { Deployment } from '../producers/schedules.js';
 import { auditChanges, auditSignIn } from './audit.js';
 import { boardRoutes } from './board.js';
+import { compressReads } from './compress.js';
 import { cors } from './cors.js';
 import { identify, principalIn, requireKey } from './guard.js';
 import { problemHandler } from './problem.js';
@@ -70,11 +71,12 @@ export function createApp(input: AppInput): Express {
   app.set('trust proxy', settings.trustProxy);
 
   const known = identify({ keys, sessions, signIns });
+  const compressed = compressReads();
   app.use(tellRequests(emit));
   // First, and with few stops on the way, what other services call a thousand times a second.
   const api = express.Router();
   if (settings.corsOrigins.length > 0) api.use(cors(settings.corsOrigins));
-  api.use(answerHeaders, known, requireKey);
+  api.use(answerHeaders, known, requireKey, compressed);
   const limits = settings.rateLimit ? [limitKeys(broker, settings.rateLimit, emit)] : [];
   const restrict = restrictToJobs(broker, registry);
   api.use(...limits, restrict, auditChanges({ broker, registry, emit }, 'api'));
@@ -90,7 +92,7 @@ export function createApp(input: AppInput): Express {
   api.use(auditRoutes(broker));
   api.use(unknownRoute);
   app.use('/v1', api);
-  app.use(helmet(pageHeaders));
+  app.use(helmet(pageHeaders), compressed);
   app.use(healthRoutes(createReadiness(broker, parts, now)), assetRoutes());
   app.use(known, signInRoutes({ keys, sessions, signIns, note: noteSignIn }), requireKey, docsRoutes(registry));
   const guardChanges = [...limits, restrict, auditChanges({ broker, registry, emit }, 'page')];

@@ -45,6 +45,19 @@ describe('the pages', () => {
     expect((await api.call('GET', '/assets/app.ts', { key: 'read' })).status).toBe(404);
   });
 
+  it('and lists go out compressed to who takes that, and what changes something as it is', async () => {
+    const { api } = await open();
+    const encodingOf = async (method: string, path: string, encoding: string) => {
+      const { status, headers } = await api.call(method, path, { headers: { 'accept-encoding': encoding } });
+      return [status, headers.get('content-encoding')];
+    };
+    for (const path of ['/schedules', '/v1/jobs']) {
+      expect(await encodingOf('GET', path, 'gzip'), path).toEqual([200, 'gzip']);
+      expect(await encodingOf('GET', path, 'identity'), path).toEqual([200, null]);
+    }
+    expect(await encodingOf('POST', '/v1/jobs/print/runs', 'gzip')).toEqual([202, null]);
+  });
+
   it('show a key that is for some jobs these alone, and refuse the others', async () => {
     const { api, broker } = await open({ keys: [mailKey] });
     const call = (method: string, path: string, call: Call = {}) =>
