@@ -49,6 +49,8 @@ export interface Config {
   };
   /** The dead man's switch of the producer in the lead; null where there is none. */
   readonly healthcheckUrl: string | null;
+  /** Where traces are sent; nothing is traced where it is null. `shown` is without what may be secret. */
+  readonly collector: { readonly url: string; readonly shown: string } | null;
   /** What the environment says of jobs, over what their code does. */
   readonly switches: {
     readonly disabled: readonly string[];
@@ -137,6 +139,7 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
   if (api && read.data) problems.push(...samePort(read.data, given));
   problems.push(...missingForMail(given));
   problems.push(...wrongDatabase(given));
+  problems.push(...wrongForTraces(given));
   if (!read.data || problems.length > 0) throw new RondoError('config-invalid', '', { problems });
   const { data } = read;
   const jobsModule = data.RONDO_JOBS ? resolve(data.RONDO_JOBS) : null;
@@ -157,6 +160,7 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
       creditsTimezone: data.CREDITS_TIMEZONE,
     },
     healthcheckUrl: data.RONDO_HEALTHCHECK_URL ?? null,
+    collector: collectorOf(data),
     switches: { disabled: data.RONDO_DISABLED_JOBS, concurrency: data.RONDO_CONCURRENCY },
     warnings: [
       ...unknown.map((key) => `${key} is no setting of this release and is ignored`),
@@ -261,6 +265,9 @@ function isApiAddress(text: string): boolean {
   return /^https?:$/.test(protocol) && !username && !password;
 }
 
+const collectorExpected =
+  'the http or https URL of an OpenTelemetry collector, such as http://localhost:4318, without a user or a password: OTEL_EXPORTER_OTLP_HEADERS takes those';
+
 const plainName = /^[A-Za-z0-9@/._-]{1,100}$/;
 const plainNameExpected = 'up to 100 letters, digits and . _ - / @';
 
@@ -326,6 +333,12 @@ const settings = z.object({
   DATABASE_STATEMENT_TIMEOUT: duration({ min: 1, max: 86_400_000 }).default(30_000),
   CREDITS_TIMEZONE: z.string().refine(isTimezone, { error: 'an IANA time zone such as "Europe/Paris"' }).default('UTC'),
   RONDO_HEALTHCHECK_URL: z.string().refine(isHttpUrl, { error: 'an http or https URL' }).optional(),
+  // OpenTelemetry's own names. What else it reads of the environment its SDK reads itself, and only where one of these is set.
+  OTEL_EXPORTER_OTLP_ENDPOINT: z.string().refine(isCollector, { error: collectorExpected }).optional(),
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: z.string().refine(isCollector, { error: collectorExpected }).optional(),
+  OTEL_EXPORTER_OTLP_PROTOCOL: z.string().optional(),
+  OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: z.string().optional(),
+  OTEL_SDK_DISABLED: z.string().optional(),
   // Of commands that work through an API: loadApiAccess reads them. A list of keys is meant for its neighbour.
   RONDO_URL: z.string().optional(),
   RONDO_API_KEY: z
@@ -350,6 +363,22 @@ function isSlack(url: string): boolean {
 
 function isHttpUrl(text: string): boolean {
   return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
+}
+
+function isCollector(text: string): boolean {
+  return isHttpUrl(text) && !new URL(text).username && !new URL(text).password;
+}
+
+/** The address for all signals has the path of each behind it, that for traces is taken as it is. */
+function collectorOf(data: z.output<typeof settings>): Config['collector'] {
+  const { OTEL_EXPORTER_OTLP_ENDPOINT: base, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: own } = data;
+  const url = own ?? (base && `${base.replace(/\/$/, '')}/v1/traces`);
+  if (!url || isDisabled(data)) return null;
+  return { url, shown: withoutPassword(url) };
+}
+
+function isDisabled({ OTEL_SDK_DISABLED: disabled }: { readonly OTEL_SDK_DISABLED?: string | undefined }): boolean {
+  return disabled?.toLowerCase() === 'true';
 }
 
 function isMailAddress(text: string): boolean {
@@ -408,6 +437,18 @@ function isPostgresUrl(url: string): boolean {
   // Before the path of a socket stands no host, which pg understands and URL does not.
   return /^postgres(ql)?:\/\/\S+$/.test(url) && isDecodable(url) && URL.canParse(url.replace('@/', '@localhost/'));
 }
+
+/** Of the protocols of OpenTelemetry one is spoken here: with another the collector would be told what it does not read. */
+function wrongForTraces(given: Record<string, string | undefined>): Problem[] {
+  if (isDisabled(given) || !collectorKeys.some((key) => given[key])) return [];
+  const where = given.OTEL_EXPORTER_OTLP_TRACES_PROTOCOL
+    ? 'OTEL_EXPORTER_OTLP_TRACES_PROTOCOL'
+    : 'OTEL_EXPORTER_OTLP_PROTOCOL';
+  const got = given[where] ?? 'http/protobuf';
+  return got === 'http/protobuf' ? [] : [{ where, expected: 'http/protobuf, with a collector', got: show(got) }];
+}
+
+const collectorKeys = ['OTEL_EXPORTER_OTLP_ENDPOINT', 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT'];
 
 function commaSeparated(text: string): string[] {
   return text.split(',').flatMap((entry) => entry.trim() || []);
@@ -641,7 +682,7 @@ function withoutSecrets(given: Record<string, string | undefined>) {
 }
 
 /** Who knows one of these may use it. */
-const secretAddresses = ['RONDO_ALERT_WEBHOOK', 'RONDO_HEALTHCHECK_URL', 'SMTP_URL', 'DATABASE_URL'];
+const secretAddresses = ['RONDO_ALERT_WEBHOOK', 'RONDO_HEALTHCHECK_URL', 'SMTP_URL', 'DATABASE_URL', ...collectorKeys];
 
 /** What is no address at all might be a password, pasted: it is not shown either. */
 function withoutPassword(address: string): string {

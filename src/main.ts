@@ -19,6 +19,7 @@ import { createLogger, logEvents } from './observability/logger.js';
 import { createMetrics, type Metrics } from './observability/metrics.js';
 import { createProbes } from './observability/probes.js';
 import { tellRedisOnce } from './observability/redis-news.js';
+import type { Tracing } from './observability/tracing.js';
 import { watchVitalSigns } from './observability/vital-signs.js';
 import { createDatabase } from './postgres/database.js';
 import { createChildren } from './producers/children.js';
@@ -36,11 +37,13 @@ export type Role = 'producer' | 'worker' | 'api';
  * @throws RondoError where it cannot start, and what brought it down where it crashed
  */
 export async function runService(config: Config, roles: readonly Role[], only?: readonly string[]): Promise<void> {
-  const logger = createLogger(config.logLevel);
+  const tracing = await traced(config);
+  const logger = createLogger(config.logLevel, undefined, tracing?.ids);
   const isAsked = roles.includes('api') || config.http.metricsPort !== null;
   const metrics = createMetrics({ app: config.app, release: config.release, process: isAsked });
   const log = logEvents(logger);
   const emit = tellRedisOnce((event) => {
+    tracing?.note(event);
     log(event);
     if (isAsked) metrics.note(event);
   });
@@ -52,6 +55,7 @@ export async function runService(config: Config, roles: readonly Role[], only?: 
   try {
     // First, and last to stop: a jobs module may leave timers and listeners of its own behind.
     await parts.start(containStrayErrors(emit, crash.report));
+    if (tracing) await parts.start(tracing.service(emit));
     const probed = await startProbes(config, parts, metrics, logger);
     const database = config.catalog.database && createDatabase(config.catalog.database);
     if (database) await parts.start(database);
@@ -62,7 +66,7 @@ export async function runService(config: Config, roles: readonly Role[], only?: 
     });
     const { app, release } = config;
     const self = createSelf({ roles, app, release, vitalSigns: watchVitalSigns(), now: Date.now });
-    const shared: Shared = { config, registry, redis, parts, logger, emit, metrics, self };
+    const shared: Shared = { config, registry, redis, parts, logger, emit, metrics, tracing, self };
     const watched: Watched[] = [];
     if (roles.includes('worker')) watched.push(await startWorker(shared, only));
     if (roles.includes('producer')) watched.push(await startProducer(shared));
@@ -99,8 +103,16 @@ interface Shared {
   readonly logger: Logger;
   readonly emit: Emit;
   readonly metrics: Metrics;
+  readonly tracing: Tracing | null;
   /** What the process tells others of itself. */
   readonly self: ReturnType<typeof createSelf>;
+}
+
+/** Who does not trace does not pay for loading what does. */
+async function traced({ collector, app, release }: Config): Promise<Tracing | null> {
+  if (!collector) return null;
+  const { createTracing } = await import('./observability/tracing.js');
+  return createTracing({ collector, app, release });
 }
 
 /** First to start and last to stop of what answers: how a process starts and stops is to be seen too. */
@@ -145,7 +157,7 @@ async function startProducer(shared: Shared): Promise<Watched> {
 }
 
 async function startApi(shared: Shared, beside: readonly Watched[]): Promise<Watched> {
-  const { config, registry, parts, logger, emit, metrics, self } = shared;
+  const { config, registry, parts, logger, emit, metrics, tracing, self } = shared;
   const { host, port, keys: known, keysFile: file } = config.http;
   const oneTime = known.length === 0 ? oneTimeKey() : null;
   const given = oneTime ? [oneTime.key] : known;
@@ -158,7 +170,8 @@ async function startApi(shared: Shared, beside: readonly Watched[]): Promise<Wat
   const { app, release } = config;
   const others = beside.map(({ role: name, trouble }) => ({ name, trouble }));
   const served = { deployment: { app, release }, keys, settings: config.http, metrics: metrics.read, parts: others };
-  const api = createApiServer({ broker, registry, emit, now: Date.now, ...served, host, port });
+  const traceRequests = tracing?.requests;
+  const api = createApiServer({ broker, registry, emit, now: Date.now, ...served, host, port, traceRequests });
   await parts.start(api);
   logger.info(`the board is at ${api.address()}/board`);
   if (oneTime) logger.info(`sign in with this key, good until the process ends: ${oneTime.secret}`);
@@ -168,8 +181,10 @@ async function startApi(shared: Shared, beside: readonly Watched[]): Promise<Wat
 /** A connection of its own for each role: workers wait for Redis to come back, producers would rather know. */
 async function open(shared: Shared, role: Role, profile: Profile): Promise<Broker> {
   const { config, registry, redis, parts, emit, metrics } = shared;
+  const { prefix } = config;
+  const tracing = shared.tracing?.runs ?? null;
   const ruleOf = (schedule: string) => registry.findSchedule(schedule)?.schedule.next;
-  const broker = await openBroker({ redis, profile, prefix: config.prefix, ruleOf, jobOf: registry.find, emit });
+  const broker = await openBroker({ redis, profile, prefix, ruleOf, jobOf: registry.find, emit, tracing });
   await parts.start({ name: `${profile} connection`, start: async () => {}, stop: broker.close });
   metrics.pings.watch(role, broker.client);
   return broker;

@@ -7,6 +7,7 @@ import type { NextTick } from '../jobs/schedule.js';
 import { connect, disconnect, type Profile, type ReachableRedis, type RedisClient } from './connection.js';
 import { createRepeatStrategy } from './repeat.js';
 import { createScript } from './scripts.js';
+import type { RunTracing } from './tracing.js';
 
 /** What of Redis a process uses: one connection, the keys under one prefix, a queue per job. */
 export interface Broker {
@@ -19,6 +20,8 @@ export interface Broker {
   readonly ruleOf: (schedule: string) => NextTick | undefined;
   /** What this process knows of a job, by its name. */
   readonly jobOf: (job: string) => JobDefinition | undefined;
+  /** Null where nothing is traced. */
+  readonly tracing: RunTracing | null;
   queue(job: string): Queue;
   /** Closes the queues and the connection. */
   close(): Promise<void>;
@@ -66,6 +69,8 @@ export interface BrokerInput {
   /** What this process knows of a job, by its name. */
   readonly jobOf: (job: string) => JobDefinition | undefined;
   readonly emit: Emit;
+  /** Nothing is traced without it. */
+  readonly tracing?: RunTracing | null;
 }
 
 /**
@@ -73,9 +78,10 @@ export interface BrokerInput {
  *
  * @throws RondoError `redis-unreachable`, or `store-newer` where a newer release has marked it
  */
-export async function openBroker({ redis, profile, prefix, ruleOf, jobOf, emit }: BrokerInput): Promise<Broker> {
+export async function openBroker(input: BrokerInput): Promise<Broker> {
+  const { redis, profile, prefix, ruleOf, jobOf, emit, tracing = null } = input;
   const client = await connect(redis, profile, emit);
-  const parts = { client, address: redis.shown, keys: keysUnder(prefix), ruleOf, jobOf };
+  const parts = { client, address: redis.shown, keys: keysUnder(prefix), ruleOf, jobOf, tracing };
   const broker = createBroker({ ...parts, repeatStrategy: createRepeatStrategy(ruleOf, emit) });
   try {
     await claimStore(broker);
@@ -87,14 +93,16 @@ export async function openBroker({ redis, profile, prefix, ruleOf, jobOf, emit }
 }
 
 function createBroker(parts: Omit<Broker, 'queue' | 'close'>): Broker {
-  const { client, keys, repeatStrategy } = parts;
+  const { client, keys, repeatStrategy, tracing } = parts;
+  const telemetry = tracing && { telemetry: tracing.queues };
   const queues = new Map<string, Queue>();
   return {
     ...parts,
     queue(job) {
       const known = queues.get(job);
       if (known) return known;
-      const queue = new Queue(job, { connection: client, prefix: keys.queuePrefix(job), settings: { repeatStrategy } });
+      const prefix = keys.queuePrefix(job);
+      const queue = new Queue(job, { connection: client, prefix, settings: { repeatStrategy }, ...telemetry });
       // Every failure also rejects the call that met it, and the connection reports its own.
       queue.on('error', () => {});
       queues.set(job, queue);

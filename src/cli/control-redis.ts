@@ -4,6 +4,7 @@ import { type BackfillRecord, readBackfills } from '../broker/backfills.js';
 import { RondoError } from '../errors.js';
 import type { RondoEvent } from '../jobs/events.js';
 import { isoTime } from '../jobs/words.js';
+import type { Tracing } from '../observability/tracing.js';
 import { readAudit } from '../producers/audit.js';
 import { beginBackfill, previewBackfill, storedOr } from '../producers/backfill.js';
 import { backfillView, listBackfills, planView } from '../producers/backfill-views.js';
@@ -38,9 +39,17 @@ import { whoAmI } from './who.js';
 
 const quiet = () => {};
 
+export interface RedisSession extends Operator {
+  readonly config: Deployment;
+  /** Commands that put runs into a queue begin a trace; null where nothing is traced. */
+  readonly tracing: Tracing | null;
+}
+
 /** With Redis at hand: what changes something is noted in the audit log. */
-export function redisControl(session: Operator & { readonly config: Deployment }): Control {
-  const { broker, registry, config } = session;
+export function redisControl(session: RedisSession): Control {
+  const { broker, registry, config, tracing } = session;
+  const traced = <Result>(command: string, work: () => Promise<Result>) =>
+    tracing ? tracing.within(`rondo ${command}`, work) : work();
   const code = { registry, deployment: config, now: Date.now };
   const nameOf = (job: string) => registry.get(job).name;
   const ofSchedule = (action: string, id: string, request?: object): Noted => ({
@@ -59,13 +68,14 @@ export function redisControl(session: Operator & { readonly config: Deployment }
     atOnce: 200,
     isAway: () => broker.client.status !== 'ready',
 
-    enqueue: async (job, payload, options) => enqueueRun(broker, registry.get(job), { payload, options }),
+    enqueue: (job, payload, options) =>
+      traced('jobs enqueue', async () => enqueueRun(broker, registry.get(job), { payload, options })),
     async enqueueMany(job, payloads, { at, ...options }, key) {
       const delay = at === undefined ? options.delay : Math.max(0, at - Date.now());
       const items = payloads.map((payload) => ({ payload, options: { ...options, ...(delay && { delay }) } }));
       const digest = createHash('sha256').update(key).digest('hex').slice(0, 32);
       const ticket = { idOf: (index: number) => `${digest}-${index}`, again: false };
-      await enqueueBulk(broker, registry.get(job), items, { ticket });
+      await traced('jobs enqueue', async () => enqueueBulk(broker, registry.get(job), items, { ticket }));
     },
     async redrive(job, options) {
       const definition = registry.get(job);
@@ -126,7 +136,9 @@ export function redisControl(session: Operator & { readonly config: Deployment }
     pause: (id, pause) => audited(session, ofSchedule('schedules pause', id), () => each.pause(id, pause)),
     resume: (id) => audited(session, ofSchedule('schedules resume', id), () => each.resume(id)),
     trigger: (id, { force = false }) =>
-      audited(session, ofSchedule('schedules trigger', id, { force }), () => triggerSchedule(broker, id, { force })),
+      audited(session, ofSchedule('schedules trigger', id, { force }), () =>
+        traced('schedules trigger', () => triggerSchedule(broker, id, { force })),
+      ),
     async remove(id) {
       const events: RondoEvent[] = [];
       await audited(session, ofSchedule('schedules remove', id), () =>

@@ -4,6 +4,7 @@ import { RondoError } from '../errors.js';
 import { detailsOf } from '../jobs/describe.js';
 import { loadRegistry } from '../jobs/load.js';
 import type { Registry } from '../jobs/registry.js';
+import type { Tracing } from '../observability/tracing.js';
 import { createDatabase } from '../postgres/database.js';
 import type { Control, Definitions } from './control.js';
 import { apiAccess } from './door.js';
@@ -13,6 +14,9 @@ export interface Session {
   readonly config: Config;
   readonly registry: Registry;
 }
+
+/** How long a command may take to send what it traced, in ms. */
+const flushMs = 2_000;
 
 /** For commands that need no Redis. */
 export async function withJobs<Result>(work: (session: Session) => Promise<Result> | Result): Promise<Result> {
@@ -44,10 +48,10 @@ export async function withDefinitions<Result>(work: (definitions: Definitions) =
 
 /** Connects, and leaves nothing open behind. What works on Redis is loaded in `work`: others do not pay for it. */
 export async function withRedis<Result>(
-  work: (session: Session & { broker: Broker }) => Promise<Result>,
+  work: (session: Session & { broker: Broker; tracing: Tracing | null }) => Promise<Result>,
 ): Promise<Result> {
   return withJobs(async (session) => {
-    const { redis, prefix } = session.config;
+    const { redis, prefix, collector, app, release } = session.config;
     if (redis.kind === 'embedded') {
       throw new RondoError(
         'redis-unreachable',
@@ -55,13 +59,20 @@ export async function withRedis<Result>(
       );
     }
     const { openBroker } = await import('../broker/queues.js');
+    const tracing =
+      collector && (await import('../observability/tracing.js')).createTracing({ collector, app, release });
     const ruleOf = (id: string) => session.registry.findSchedule(id)?.schedule.next;
     const jobOf = session.registry.find;
-    const broker = await openBroker({ redis, profile: 'fail-fast', prefix, ruleOf, jobOf, emit: () => {} });
+    const runs = tracing?.runs ?? null;
+    const broker = await openBroker({
+      ...{ redis, profile: 'fail-fast', prefix, ruleOf, jobOf, emit: () => {} },
+      tracing: runs,
+    });
     try {
-      return await work({ ...session, broker });
+      return await work({ ...session, broker, tracing });
     } finally {
       await broker.close();
+      await tracing?.service(() => {}).stop(Date.now() + flushMs);
     }
   });
 }

@@ -7,6 +7,8 @@ export interface TransportSettings {
   readonly key: string;
   /** How long a call may take in all, retries included, in ms; 30 s unless told. */
   readonly timeoutMs?: number;
+  /** What is sent along with each try, such as the `traceparent` of the span that the caller is in. */
+  readonly headers?: () => Readonly<Record<string, string>>;
   /** In place of the runtime's own. */
   readonly fetch?: typeof fetch;
 }
@@ -53,11 +55,12 @@ export function createTransport(settings: TransportSettings): Transport {
   const base = baseOf(settings.url);
   // What no header takes, fetch would quote in its error.
   if (!/^[\x21-\x7e]+$/.test(settings.key ?? '')) throw new TypeError('key: expected the secret of an API key');
-  const { fetch: send = fetch, timeoutMs: usualMs = defaultTimeoutMs } = settings;
+  const { fetch: send = fetch, headers: more = () => ({}), timeoutMs: usualMs = defaultTimeoutMs } = settings;
 
   async function tryOnce(call: Call, body: string | undefined, signal: AbortSignal): Promise<unknown> {
     const { method, idempotencyKey } = call;
     const headers = {
+      ...more(),
       accept: 'application/json',
       authorization: `Bearer ${settings.key}`,
       ...(body !== undefined && { 'content-type': 'application/json' }),

@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
 import helmet from 'helmet';
 import type { Broker } from '../broker/queues.js';
@@ -56,12 +57,14 @@ export interface AppInput {
   readonly metrics: ReadMetrics;
   /** What else this process does, told beside the API by `/readyz`. */
   readonly parts?: readonly Part[];
+  /** Runs each request of the API in a trace. */
+  readonly traceRequests?: express.RequestHandler | undefined;
 }
 
 /** Everything that is served: the API, Bull Board, and what probes ask. */
 export function createApp(input: AppInput): Express {
   const { broker, registry, deployment, keys, sessionSecret, settings, emit, now, watch, live, metrics } = input;
-  const { parts = [] } = input;
+  const { parts = [], traceRequests } = input;
   const sessions = createSessions(keys, now, sessionSecret);
   const noteSignIn = auditSignIn({ broker, emit });
   const signIns = createSignIns(broker, now, (request, how) => noteSignIn(request, `sign-in refused (${how})`, null));
@@ -72,7 +75,8 @@ export function createApp(input: AppInput): Express {
 
   const known = identify({ keys, sessions, signIns });
   const compressed = compressReads();
-  app.use(tellRequests(emit));
+  if (traceRequests) app.use('/v1', traceRequests);
+  app.use(tellRequests(emit, traceRequests ? AsyncResource.bind : (told) => told));
   // First, and with few stops on the way, what other services call a thousand times a second.
   const api = express.Router();
   if (settings.corsOrigins.length > 0) api.use(cors(settings.corsOrigins));
@@ -138,15 +142,17 @@ const pageHeaders = {
   strictTransportSecurity: false,
 } as const;
 
-function tellRequests(emit: Emit): express.RequestHandler {
+/** @param bind keeps a listener in the trace of the request: an answer may be finished in another's */
+function tellRequests(emit: Emit, bind: (told: () => void) => () => void): express.RequestHandler {
   return (request, response, next) => {
     const startedAt = performance.now();
     const { method, path } = request;
-    response.on('finish', () => {
+    const told = () => {
       const durationMs = Math.round(performance.now() - startedAt);
       const key = principalIn(response)?.name ?? null;
       emit({ type: 'http.answered', method, path, status: response.statusCode, durationMs, key });
-    });
+    };
+    response.on('finish', bind(told));
     next();
   };
 }

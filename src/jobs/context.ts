@@ -23,6 +23,11 @@ export interface JobContext<Payload = unknown> {
   /** Aborts at the deadline, when the process stops, and when the hold on the run is lost; `reason` says which. */
   readonly signal: AbortSignal;
   readonly deadline: Date;
+  /**
+   * The span that the code belongs to that reads it, as the header of W3C Trace Context: what is sent along with a request
+   * makes that a part of the run's trace. Null where nothing is traced.
+   */
+  readonly traceparent: string | null;
   /** Lines go to the process's log and, from `info` up, to the run's own, 1,000 kept. */
   readonly log: JobLogger;
   /** Reports how far the run is, as a share of 0 to 100 or as facts of your own. Resolves when it is stored. */

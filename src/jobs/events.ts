@@ -70,6 +70,9 @@ export type RondoEvent =
   | { readonly type: 'process.stop-failed'; readonly error: unknown }
   | { readonly type: 'redis.away'; readonly address: string; readonly reason: string }
   | { readonly type: 'redis.back'; readonly address: string; readonly awayMs: number }
+  /** What was traced is lost until it is back; told once. */
+  | { readonly type: 'collector.away'; readonly address: string; readonly reason: string }
+  | { readonly type: 'collector.back'; readonly address: string; readonly awayMs: number; readonly lost: number }
   | {
       readonly type: 'http.answered';
       readonly method: string;

@@ -9,11 +9,13 @@ import { type After, afterMs, createDigest, type Summary } from './digest.js';
  * JSON, one line a fact; readable lines where a person looks at a terminal.
  *
  * @param destination where lines go instead of standard output
+ * @param ids of the trace that a line belongs to
  */
-export function createLogger(level: string, destination?: DestinationStream): Logger {
+export function createLogger(level: string, destination?: DestinationStream, ids?: () => object): Logger {
   const stream = destination ?? (stdout.isTTY ? readable() : pino.destination({ dest: 1, sync: true }));
   const serializers = { error: plainError };
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime, errorKey: 'error', serializers }, stream);
+  const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime, errorKey: 'error', serializers };
+  return pino({ ...options, ...(ids && { mixin: ids }) }, stream);
 }
 
 /** An error of ioredis carries the command that met it, payloads included: that is left out, at any depth. */
@@ -88,6 +90,7 @@ function levelOf(event: RondoEvent): Level {
     case 'alert.started':
     case 'ping.failed':
     case 'redis.away':
+    case 'collector.away':
     case 'limits.uncounted':
     case 'keys.refused':
       return 'warn';
@@ -140,6 +143,10 @@ function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string 
       return `Redis is away: ${event.reason}`;
     case 'redis.back':
       return `Redis is back after ${event.awayMs} ms`;
+    case 'collector.away':
+      return `the collector at ${event.address} takes no spans: ${event.reason}`;
+    case 'collector.back':
+      return `the collector takes spans again after ${event.awayMs} ms; ${event.lost} were lost`;
     case 'process.crashed':
       return `the process ends: ${event.reason}`;
     case 'process.stop-failed':
@@ -249,5 +256,6 @@ const saidOfEvents = [
   ...['by', 'durationMs', 'reason', 'code', 'retryInMs'],
   ...['succeeded', 'skipped', 'answered', 'untold', 'p50Ms', 'p95Ms', 'withinMs'],
   ...['added', 'changed', 'removed', 'healed', 'unchanged', 'app', 'release', 'newer', 'address', 'awayMs', 'times'],
-  ...['next', 'method', 'path', 'status', 'key', 'rule', 'ping', 'host'],
+  ...['next', 'method', 'path', 'status', 'key', 'rule', 'ping', 'host', 'lost'],
+  ...['trace_id', 'span_id'],
 ];

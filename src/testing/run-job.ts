@@ -87,6 +87,7 @@ export async function runJob<Payload, Result, Input>(
       enqueue: enqueueInto(left, job.name),
       payload: read.value as Payload,
       signal: options.signal ? AbortSignal.any([options.signal, ends.signal]) : ends.signal,
+      traceparent: null,
       log: loggerInto(log),
       progress: async (value) => void progress.push(structuredClone(value)),
     };

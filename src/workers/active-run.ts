@@ -2,6 +2,7 @@ import type { Job } from 'bullmq';
 import { backfillOf } from '../broker/lane.js';
 import { versionOf } from '../broker/queues.js';
 import { caughtUpId, tickOf } from '../broker/repeat.js';
+import type { RunTracing } from '../broker/tracing.js';
 import type { EnqueueRun, JobContext, JobLogger, LogLine, ParentRun } from '../jobs/context.js';
 import type { JobDefinition } from '../jobs/define-job.js';
 import type { Emit, LogLevel, RunFacts } from '../jobs/events.js';
@@ -17,6 +18,8 @@ type OnDecided = (run: ActiveRun) => void;
 export interface Reach {
   readonly memoryOf: (run: ActiveRun) => RunMemory;
   readonly enqueueBy: (parent: ParentRun) => EnqueueRun;
+  /** Null where nothing is traced. */
+  readonly tracing: RunTracing | null;
 }
 
 /** One attempt under way in this process: what it is about, and the means to end it early. */
@@ -114,6 +117,10 @@ export class ActiveRun {
   }
 
   /** The same for the whole attempt: it counts what was asked for. */
+  get traceparent(): string | null {
+    return this.#reach.tracing?.traceparent() ?? null;
+  }
+
   get enqueue(): EnqueueRun {
     const { job, run: id } = this.facts;
     this.#enqueue ??= this.#reach.enqueueBy({ job, id, enqueuedAt: this.job.timestamp });
@@ -201,6 +208,10 @@ export class RunContext<Payload> implements JobContext<Payload> {
   get deadline(): Date {
     const { job, definition } = this.#run;
     return new Date((job.processedOn ?? Date.now()) + definition.timeout);
+  }
+
+  get traceparent(): string | null {
+    return this.#run.traceparent;
   }
 
   get log(): JobLogger {

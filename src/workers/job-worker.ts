@@ -56,7 +56,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
   const ticks = createTicks(broker, emit);
   const turns = createTurns(broker, ticks);
   const memories = createMemories(broker);
-  const reach = { memoryOf: memories.of, enqueueBy: input.enqueueBy };
+  const reach = { memoryOf: memories.of, enqueueBy: input.enqueueBy, tracing: broker.tracing };
   const lane = createLane(broker, name, laneOf(definition.concurrency));
   const reportError = createErrorReport((error, times) => emit({ type: 'worker.error', job: name, error, times }));
   let stopping = false;
@@ -87,6 +87,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
     runRetryDelay: 1_000,
     metrics: { maxDataPoints: minutesCounted },
     settings: { repeatStrategy: broker.repeatStrategy, backoffStrategy },
+    tracing: broker.tracing,
   });
   worker.on('completed', reportEnd);
   worker.on('failed', (job, error) => job && reportFailure(job, error));

@@ -1,18 +1,26 @@
-import { Worker, type WorkerOptions } from 'bullmq';
+import { type Job, Worker, type WorkerOptions } from 'bullmq';
 import type { RedisClient } from '../broker/connection.js';
+import { tickOf } from '../broker/repeat.js';
+import type { RunTracing } from '../broker/tracing.js';
 
 /**
  * BullMQ's worker, that wakes when the next run is due. It waits for that in a blocking command with a timeout, and an
  * idle Redis looks at timeouts only when its own clock ticks, ten times a second unless `hz` says otherwise: runs begin
  * up to 100 ms late. Any other command makes it look at once, so one is sent when the time has come.
+ *
+ * Where it traces, a run goes on in the trace of who asked for it. A tick is a trace of its own: BullMQ hands on what the
+ * first run of a schedule carries to each that follows, and they would all be one.
  */
 export class PromptWorker extends Worker {
   readonly #client: RedisClient;
+  readonly #tracing: RunTracing | null;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(name: string, process: ConstructorParameters<typeof Worker>[1], client: RedisClient, options: Options) {
-    super(name, process, { ...options, connection: client });
+    const { tracing, ...rest } = options;
+    super(name, process, { ...rest, ...(tracing && { telemetry: tracing.workers }), connection: client });
     this.#client = client;
+    this.#tracing = tracing;
   }
 
   protected override getBlockTimeout(blockUntil: number): number {
@@ -21,6 +29,13 @@ export class PromptWorker extends Worker {
     // A little later than the timeout, which begins when Redis has read the command; on a busy machine that may be late.
     if (blockUntil > 0 && seconds > 0) this.#nudgeIn(seconds * 1_000 + 1, nudges);
     return seconds;
+  }
+
+  override processJob(job: Job, token: string, fetchNext?: () => boolean): ReturnType<Worker['processJob']> {
+    if (this.#tracing && (!job.opts.telemetry?.metadata || tickOf(job))) {
+      job.opts.telemetry = { metadata: this.#tracing.ownTrace(`${this.toKey(String(job.id))} ${job.timestamp}`) };
+    }
+    return super.processJob(job, token, fetchNext);
   }
 
   #nudgeIn(ms: number, times: number): void {
@@ -35,4 +50,4 @@ export class PromptWorker extends Worker {
 const nudges = 10;
 const nudgeEveryMs = 4;
 
-type Options = Omit<WorkerOptions, 'connection'>;
+type Options = Omit<WorkerOptions, 'connection' | 'telemetry'> & { readonly tracing: RunTracing | null };

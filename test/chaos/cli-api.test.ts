@@ -34,7 +34,10 @@ async function start() {
 }
 
 const deployment = { app: 'test', release: '1' };
-const sessionOn = (broker: Broker) => ({ broker, registry: createRegistry([mail]), config: deployment });
+const sessionOn = (broker: Broker) => ({
+  ...{ broker, registry: createRegistry([mail]) },
+  ...{ config: deployment, tracing: null },
+});
 
 /** What does not differ from run to run. */
 const plain = (value: unknown) =>

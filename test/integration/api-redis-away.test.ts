@@ -134,16 +134,15 @@ describe.skipIf(!hasRedisServer())('a run that was answered with 202', () => {
       let killed = false;
       // Killed in the midst of them: what is answered is kept, and what is not is refused.
       const callers = Array.from({ length: 20 }, async () => {
-        for (;;) {
+        while (!killed) {
           const { status, body } = await enqueue();
           if (status === 202) answered.push(body.id);
           else refused.push({ status, body });
-          if (killed) return;
-          if (answered.length < 100) continue;
-          killed = true;
-          await redis.kill('SIGKILL');
         }
       });
+      await eventually(() => answered.length >= 100);
+      await redis.kill('SIGKILL');
+      killed = true;
       await Promise.all(callers);
 
       await redis.restart();

@@ -80,6 +80,19 @@ export function diesAtAdd(point: 'before' | 'after'): Record<string, string> {
     };`);
 }
 
+/** The environment of a process that writes to a file, a line each, what it loads of packages whose names match. */
+export function tellsWhatItLoads(packages: RegExp, file: string): Record<string, string> {
+  const hooks = `
+    import { appendFileSync } from 'node:fs';
+    export async function resolve(specifier, context, next) {
+      if (${packages}.test(specifier)) appendFileSync(${JSON.stringify(file)}, specifier + '\\n');
+      return next(specifier, context);
+    }`;
+  return preload(`
+    import { register } from 'node:module';
+    register('data:text/javascript,' + encodeURIComponent(${JSON.stringify(hooks)}));`);
+}
+
 function preload(source: string): Record<string, string> {
   const file = join(freshFolder(), 'preload.mjs');
   writeFileSync(file, source);

@@ -195,7 +195,8 @@ function programEnvironment(env: Record<string, string>): NodeJS.ProcessEnv {
     'NO_COLOR',
     'FORCE_COLOR',
   ];
-  const kept = Object.entries(process.env).filter(([key]) => !key.startsWith('RONDO_') && !foreign.includes(key));
+  const isForeign = (key: string) => /^(RONDO|OTEL)_/.test(key) || foreign.includes(key);
+  const kept = Object.entries(process.env).filter(([key]) => !isForeign(key));
   // Tests run side by side: a process that listens takes any port that is free.
   return { ...Object.fromEntries(kept), REDIS_URL: inject('redisUrl'), PORT: '0', ...env };
 }

@@ -57,9 +57,9 @@ export function httpRequest({ allow = [], schedules = [], resolve }: HttpRequest
     schedules,
     retry: { attempts: 5, delay: '2s', maxDelay: '10m' },
     concurrency: 20,
-    async run({ payload, signal }) {
+    async run({ payload, signal, traceparent }) {
       const startedAt = performance.now();
-      const { response, url } = await call(payload, signal);
+      const { response, url } = await call(firstHop(payload, traceparent), payload.expect, signal);
       const { statusCode: status, headers } = response;
       const { body, truncated } = await beginningOf(response.body);
       if (!isExpected(status, payload.expect)) throw failureOf(status, headers['retry-after']);
@@ -68,15 +68,15 @@ export function httpRequest({ allow = [], schedules = [], resolve }: HttpRequest
   });
 
   /** Follows redirects itself, so that each hop is judged anew. */
-  async function call(payload: Payload, signal: AbortSignal) {
+  async function call(first: Hop, expect: Payload['expect'], signal: AbortSignal) {
     agent ??= createGuardedAgent(allow, resolve);
     const [{ request }, dispatcher] = await Promise.all([import('undici'), agent]);
-    let hop = firstHop(payload);
+    let hop = first;
     for (let redirects = 0; redirects <= maxRedirects; redirects++) {
       const { url, ...options } = hop;
       checkUrl(url, allow);
       const response = await request(url, { ...options, signal, dispatcher }).catch(refuseForGood);
-      const next = payload.expect?.includes(response.statusCode) ? null : nextHop(hop, response);
+      const next = expect?.includes(response.statusCode) ? null : nextHop(hop, response);
       if (!next) return { response, url: url.href };
       // Nobody knows how long it would take to come; a connection that is not used again is the lesser price.
       response.body.on('error', () => {}).destroy();
@@ -99,8 +99,8 @@ interface Hop {
   readonly body: string | null;
 }
 
-function firstHop({ url, method, headers, body }: Payload): Hop {
-  const own: Record<string, string> = { 'user-agent': 'rondo' };
+function firstHop({ url, method, headers, body }: Payload, traceparent: string | null): Hop {
+  const own: Record<string, string> = { 'user-agent': 'rondo', ...(traceparent !== null && { traceparent }) };
   if (body !== undefined && typeof body !== 'string') own['content-type'] = 'application/json';
   for (const [name, value] of Object.entries(headers)) own[name.toLowerCase()] = value;
   return { url: new URL(url), method, headers: own, body: body === undefined ? null : textOf(body) };
