@@ -372,9 +372,10 @@ function isCollector(text: string): boolean {
 /** The address for all signals has the path of each behind it, that for traces is taken as it is. */
 function collectorOf(data: z.output<typeof settings>): Config['collector'] {
   const { OTEL_EXPORTER_OTLP_ENDPOINT: base, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: own } = data;
-  const url = own ?? (base && `${base.replace(/\/$/, '')}/v1/traces`);
-  if (!url || isDisabled(data)) return null;
-  return { url, shown: withoutPassword(url) };
+  if (isDisabled(data) || !(own ?? base)) return null;
+  const url = new URL(own ?? `${base}`);
+  if (!own) url.pathname = `${url.pathname.replace(/\/$/, '')}/v1/traces`;
+  return { url: url.href, shown: withoutPassword(url.href) };
 }
 
 function isDisabled({ OTEL_SDK_DISABLED: disabled }: { readonly OTEL_SDK_DISABLED?: string | undefined }): boolean {

@@ -7,8 +7,8 @@ export interface TransportSettings {
   readonly key: string;
   /** How long a call may take in all, retries included, in ms; 30 s unless told. */
   readonly timeoutMs?: number;
-  /** What is sent along with each try, such as the `traceparent` of the span that the caller is in. */
-  readonly headers?: () => Readonly<Record<string, string>>;
+  /** Asked at each try for what is sent along, such as the `traceparent` of the span that the caller is in. */
+  readonly headers?: () => Readonly<Record<string, string | null | undefined>>;
   /** In place of the runtime's own. */
   readonly fetch?: typeof fetch;
 }
@@ -55,12 +55,12 @@ export function createTransport(settings: TransportSettings): Transport {
   const base = baseOf(settings.url);
   // What no header takes, fetch would quote in its error.
   if (!/^[\x21-\x7e]+$/.test(settings.key ?? '')) throw new TypeError('key: expected the secret of an API key');
-  const { fetch: send = fetch, headers: more = () => ({}), timeoutMs: usualMs = defaultTimeoutMs } = settings;
+  const { fetch: send = fetch, headers: askFor = () => ({}), timeoutMs: usualMs = defaultTimeoutMs } = settings;
 
-  async function tryOnce(call: Call, body: string | undefined, signal: AbortSignal): Promise<unknown> {
+  async function tryOnce(call: Call, body: string | undefined, more: Headings, signal: AbortSignal): Promise<unknown> {
     const { method, idempotencyKey } = call;
     const headers = {
-      ...more(),
+      ...more,
       accept: 'application/json',
       authorization: `Bearer ${settings.key}`,
       ...(body !== undefined && { 'content-type': 'application/json' }),
@@ -80,17 +80,25 @@ export function createTransport(settings: TransportSettings): Transport {
 
   async function attempt(call: Call, body: string | undefined, deadline: number): Promise<Attempt> {
     call.signal?.throwIfAborted();
+    const more = given(askFor());
     const remaining = Math.max(1, deadline - Date.now());
     const tryMs = call.repeatable ? Math.min(remaining, call.tryMs ?? defaultTryMs) : remaining;
     // Timers take whole ms, and hold no more than this.
     const bound = AbortSignal.timeout(Math.min(Math.ceil(tryMs), 2 ** 31 - 1));
     try {
-      return { answer: await tryOnce(call, body, call.signal ? AbortSignal.any([call.signal, bound]) : bound) };
+      return { answer: await tryOnce(call, body, more, call.signal ? AbortSignal.any([call.signal, bound]) : bound) };
     } catch (error) {
       call.signal?.throwIfAborted();
       return { error: failureOf(error, bound, base) };
     }
   }
+}
+
+type Headings = Readonly<Record<string, string>>;
+
+function given(headers: Readonly<Record<string, string | null | undefined>>): Headings {
+  const known = Object.entries(headers).filter((entry): entry is [string, string] => typeof entry[1] === 'string');
+  return Object.fromEntries(known);
 }
 
 type Attempt = { readonly answer: unknown } | { readonly error: unknown };

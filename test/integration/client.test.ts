@@ -62,6 +62,20 @@ test('a run is enqueued, waited for, and its result is there', async () => {
   expect(await client.runs('add', { state: 'completed', limit: 5 })).toMatchObject({ runs: [{ id }], next: null });
 });
 
+test('what the caller sends along goes with each try, asked anew, and takes the place of nothing of the client', async () => {
+  const { api } = await start();
+  const sent: (string | null)[][] = [];
+  const send: typeof fetch = (input, init) => {
+    const headers = new Headers(init?.headers);
+    sent.push([headers.get('traceparent'), headers.get('tracestate'), headers.get('authorization')]);
+    return sent.length === 1 ? refusedWith(503)() : fetch(input, init);
+  };
+  let spans = 0;
+  const headers = () => ({ traceparent: `span-${++spans}`, tracestate: null, authorization: 'mine' });
+  await createClient<typeof jobs>({ url: api.url, key, fetch: send, headers }).enqueue('add', { a: 1 });
+  expect(sent).toEqual([1, 2].map((number) => [`span-${number}`, null, `Bearer ${key}`]));
+});
+
 test('many runs are enqueued at once, all of them or none', async () => {
   const { client } = await start();
   const items = Array.from({ length: 1_200 }, (_, a) => ({ payload: { a }, delay: '1h' as const }));

@@ -15,9 +15,11 @@ const traceparent = `00-${caller.traceId}-${caller.spanId}-01`;
 const atOnce = { OTEL_BSP_SCHEDULE_DELAY: '20' };
 
 const source = `
+  import { httpRequest } from 'rondo';
   import { createClient } from 'rondo/client';
   const quick = { attempts: 2, delay: 1, jitter: 0 };
   export default [
+    httpRequest({ allow: ['127.0.0.1'] }),
     defineJob({
       name: 'parent',
       retry: quick,
@@ -36,7 +38,8 @@ const source = `
 
 test('one trace goes from a request over its run, which fails once and is retried, to the run which that enqueues', async () => {
   const collector = await startCollector();
-  const { program, api } = await startService({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url });
+  const atTheEnd = { OTEL_BSP_SCHEDULE_DELAY: '600000' };
+  const { program, api } = await startService({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, ...atTheEnd });
   const { body } = await api.call('POST', '/v1/jobs/parent/runs', {
     headers: { traceparent },
     json: { payload: { url: api.url, word: 'payload-of-the-caller' } },
@@ -49,7 +52,7 @@ test('one trace goes from a request over its run, which fails once and is retrie
   const answered = program.lines.find(
     ({ event, path }) => event === 'http.answered' && path === '/v1/jobs/parent/runs',
   );
-  expect(collector.requests, 'what was sent before the process stops, which it has to do now').toHaveLength(0);
+  expect(collector.requests, 'which are to be sent when the process stops').toHaveLength(0);
   program.kill('SIGTERM');
   expect(await program.exit).toEqual({ code: 0, signal: null });
 
@@ -100,20 +103,27 @@ test('runs keep the trace of whoever asked for them, and each tick is one of its
   const { api, env } = await startService({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, ...atOnce });
   const ask = (method: string, path: string, json: object, headers = {}) =>
     api.call(method, path, { headers: { traceparent, ...headers }, json }).then(({ body }) => body);
-  const spanOf = (id: string) => collector.span(({ attributes }) => attributes['rondo.run'] === id);
+  const spanOf = (job: string, id: string) =>
+    collector.span(({ attributes }) => attributes['rondo.job'] === job && attributes['rondo.run'] === id);
 
   await ask('PUT', '/v1/schedules/each-second', { job: 'often', cron: '* * * * * *' });
   const { runs } = await ask('POST', '/v1/jobs/child/runs/bulk', { runs: [{}, {}] });
   const keyed = await ask('POST', '/v1/jobs/child/runs', {}, { 'idempotency-key': 'a-key-of-the-caller' });
   const deduplicated = await ask('POST', '/v1/jobs/child/runs', { deduplicate: { key: 'once' } });
   const triggered = await ask('POST', '/v1/schedules/each-second/trigger', {});
-  for (const { id } of [...runs, keyed, deduplicated, triggered]) {
-    expect(await spanOf(String(id)), id).toMatchObject({ kind: 'consumer', traceId: caller.traceId });
+  for (const { id, job = 'child' } of [...runs, keyed, deduplicated, triggered]) {
+    expect(await spanOf(job, String(id)), id).toMatchObject({ kind: 'consumer', traceId: caller.traceId });
   }
+
+  const headers = { authorization: `Bearer ${secretOf('admin')}` };
+  const call = { url: `${api.url}/v1/jobs/child/runs`, method: 'POST', headers };
+  const { id } = await ask('POST', '/v1/jobs/http-request/runs', { payload: call });
+  const called = await spanOf('http-request', id);
+  await collector.span(({ kind, parentSpanId }) => kind === 'server' && parentSpanId === called.spanId);
 
   const command = await runProgram(['jobs', 'enqueue', 'child', '--json'], { env });
   expect(command).toMatchObject({ code: 0, stderr: '' });
-  const { traceId } = await spanOf(JSON.parse(command.stdout).id);
+  const { traceId } = await spanOf('child', JSON.parse(command.stdout).id);
   const root = await collector.span(({ name }) => name === 'rondo jobs enqueue');
   expect(root).toMatchObject({ traceId, parentSpanId: '' });
 

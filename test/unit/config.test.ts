@@ -39,6 +39,7 @@ describe('the settings', () => {
         creditsTimezone: 'UTC',
       },
       healthcheckUrl: null,
+      collector: null,
       switches: { disabled: [], concurrency: new Map() },
       warnings: [],
     });
@@ -80,6 +81,32 @@ describe('the settings', () => {
       'SMTP_URL',
     ]);
   });
+
+  test('of a collector of traces are those of OpenTelemetry', () => {
+    const collectorOf = (env: Record<string, string>) => loadConfig(env).collector;
+    const base = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318/' };
+    expect(collectorOf(base)?.url).toBe('http://collector:4318/v1/traces');
+    expect(collectorOf({ OTEL_EXPORTER_OTLP_ENDPOINT: 'https://host/otlp?token=secret' })).toEqual({
+      url: 'https://host/otlp/v1/traces?token=secret',
+      shown: 'https://host/otlp/v1/traces?***',
+    });
+    const own = { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://traces:4318/in' };
+    expect(collectorOf({ ...base, ...own })?.url).toBe('http://traces:4318/in');
+    expect(collectorOf({ ...base, OTEL_SDK_DISABLED: 'true', OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' })).toBeNull();
+    expect(collectorOf({ OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' }), 'which others may have set').toBeNull();
+    const { problems } = refused({ ...base, OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' });
+    const expected = 'http/protobuf, with a collector';
+    expect(problems).toEqual([{ where: 'OTEL_EXPORTER_OTLP_PROTOCOL', expected, got: '"grpc"' }]);
+  });
+
+  test.each(['collector:4318', 'grpc://collector:4317', 'https://user:secret@collector', 'secret'])(
+    'of a collector are refused where they are wrong, and not shown: %s',
+    (address) => {
+      const keys = ['OTEL_EXPORTER_OTLP_ENDPOINT', 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT'];
+      const { problems } = refused(Object.fromEntries(keys.map((key) => [key, address])));
+      expect(problems).toMatchObject(keys.map((where) => ({ where, got: '"(not shown)"' })));
+    },
+  );
 
   test('are as the environment says', () => {
     const env = {
