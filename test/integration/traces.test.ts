@@ -33,7 +33,10 @@ const source = `
       },
     }),
     defineJob({ name: 'child', payload: z.looseObject({}), run: ({ log, traceparent }) => log.info({ traceparent }, 'seen') }),
-    defineJob({ name: 'often', retry: quick, run({ run }) { if (run.attempt === 1) throw new Error('not yet'); } }),
+    defineJob({ name: 'often', retry: quick, async run({ run, tick, enqueue }) {
+      if (run.attempt === 1) throw new Error('not yet');
+      if (!tick) await enqueue('child', {});
+    } }),
   ];`;
 
 test('one trace goes from a request over its run, which fails once and is retried, to the run which that enqueues', async () => {
@@ -115,6 +118,14 @@ test('runs keep the trace of whoever asked for them, and each tick is one of its
     expect(await spanOf(job, String(id)), id).toMatchObject({ kind: 'consumer', traceId: caller.traceId });
   }
 
+  const byHandler = await collector.span(({ attributes, parentSpanId }) => {
+    const isAdd = (span: CollectedSpan) => span.spanId === parentSpanId && span.kind === 'producer';
+    const add = attributes['rondo.job'] === 'child' && collector.spans.find(isAdd);
+    const from = add ? collector.spans.find(({ spanId }) => spanId === add.parentSpanId) : undefined;
+    return from?.attributes['rondo.run'] === triggered.id && from?.attributes['rondo.attempt'] === 2;
+  });
+  expect(byHandler.traceId).toBe(caller.traceId);
+
   const headers = { authorization: `Bearer ${secretOf('admin')}` };
   const call = { url: `${api.url}/v1/jobs/child/runs`, method: 'POST', headers };
   const { id } = await ask('POST', '/v1/jobs/http-request/runs', { payload: call });
@@ -130,7 +141,7 @@ test('runs keep the trace of whoever asked for them, and each tick is one of its
   const ticks = await eventually(() => {
     const attempts = collector.spans.filter(({ attributes }) => attributes['rondo.tick'] !== undefined);
     const retried = attempts.filter(({ attributes }) => attributes['rondo.attempt'] === 2);
-    return retried.length >= 2 && retried.map((second) => attempts.filter((it) => tickOf(it) === tickOf(second)));
+    return retried.length >= 2 && retried.map((second) => attempts.filter((it) => runOf(it) === runOf(second)));
   });
   for (const attempts of ticks) {
     const own = { traceId: attempts[0]?.traceId, parentSpanId: '' };
@@ -181,7 +192,7 @@ test('nothing of OpenTelemetry is loaded where no collector is set, and nothing 
   expect(line).not.toHaveProperty('trace_id');
 });
 
-const tickOf = ({ attributes }: CollectedSpan) => attributes['rondo.tick'];
+const runOf = ({ attributes }: CollectedSpan) => attributes['rondo.run'];
 
 /** All roles in a process of their own. */
 async function startService(more: Record<string, string>) {
