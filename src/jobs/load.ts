@@ -5,6 +5,8 @@ import { type AlertSettings, alertJob } from './catalog/alert.js';
 import { heartbeat } from './catalog/heartbeat.js';
 import { type HttpRequestSettings, httpRequest } from './catalog/http-request.js';
 import { memoryReport } from './catalog/memory-report.js';
+import { monthlyCreditTopUp } from './catalog/monthly-credit-top-up.js';
+import { stalePurchaseCleanup } from './catalog/stale-purchase-cleanup.js';
 import type { Database } from './database.js';
 import { isJobDefinition, type JobDefinition } from './define-job.js';
 import { shareOwnPackages } from './own-packages.js';
@@ -32,6 +34,8 @@ const catalog = (settings: CatalogSettings): readonly JobDefinition[] => [
   heartbeat,
   httpRequest(settings.httpRequest),
   memoryReport,
+  monthlyCreditTopUp({ database: settings.database, timezone: settings.creditsTimezone }),
+  stalePurchaseCleanup({ database: settings.database }),
 ];
 
 /**

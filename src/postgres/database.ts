@@ -61,7 +61,7 @@ export function createDatabase(settings: DatabaseSettings): Database & Service {
     } catch (error) {
       const isUndone = !signal?.aborted && (await isRolledBack(client));
       client.release(!isUndone);
-      throw signal?.aborted ? signal.reason : withoutPassword(settings.url, error);
+      throw signal?.aborted ? signal.reason : toldWell(withoutPassword(settings.url, error));
     }
   }
 
@@ -100,6 +100,14 @@ async function openPool({ url, poolSize }: DatabaseSettings): Promise<Pool> {
   // One that is in use tells whoever waits for its statement, and nobody else has to know.
   pool.on('connect', (client) => client.on('error', () => {}));
   return pool;
+}
+
+const undefinedTable = '42P01';
+
+function toldWell(error: unknown): unknown {
+  const { code, message } = Object(error) as { code?: unknown; message?: unknown };
+  if (code !== undefinedTable || !String(message).includes('rondo_catalog.')) return error;
+  return new Error(`${message}: rondo db migrate creates the tables`, { cause: error });
 }
 
 async function isRolledBack(client: PoolClient): Promise<boolean> {

@@ -19,6 +19,8 @@ export function postgresPrograms(): string | null {
   );
 }
 
+export const databasePassword = 'hush-hush';
+
 /** A PostgreSQL of the test's own, on a socket in a folder of its own; both are gone when it is stopped. */
 export async function startPostgres(programs: string) {
   const folder = mkdtempSync('/tmp/rondo-pg-'); // short: a socket's path has at most 107 letters
@@ -46,5 +48,35 @@ export async function startPostgres(programs: string) {
     await stop();
     throw new Error(`${error.message}\n${said}`);
   });
-  return { folder, query: postgresQuery(folder), stop };
+  // It lets everybody in: the password is there to be found where it must not be.
+  const url = `postgres://postgres:${databasePassword}@/postgres?host=${folder}`;
+  return { folder, url, query: postgresQuery(folder), stop };
+}
+
+/** PostgreSQL where it is installed, else PGlite, which has one session for all who connect. */
+export async function startDatabase(): Promise<{ readonly url: string; stop(): Promise<void> }> {
+  const programs = postgresPrograms();
+  if (programs) {
+    console.log(`tests of what keeps to a Postgres run on PostgreSQL from ${programs}`);
+    return startPostgres(programs);
+  }
+  console.warn('tests of what keeps to a Postgres run on PGlite, since no PostgreSQL is installed here');
+  console.warn('SKIPPED: those of runs at once, of locks and of statements that are cancelled');
+  return startPglite();
+}
+
+/** The real Postgres in WebAssembly, behind a socket. */
+export async function startPglite() {
+  const [{ PGlite }, { PGLiteSocketServer }] = await Promise.all([
+    import('@electric-sql/pglite'),
+    import('@electric-sql/pglite-socket'),
+  ]);
+  const db = await PGlite.create();
+  const server = new PGLiteSocketServer({ db, port: 0, host: '127.0.0.1', maxConnections: 20 });
+  await server.start();
+  const stop = async () => {
+    await server.stop();
+    await db.close();
+  };
+  return { url: `postgres://postgres:${databasePassword}@${server.getServerConn()}/postgres`, stop };
 }

@@ -62,6 +62,39 @@ describe('the settings', () => {
     });
   });
 
+  test('take the address of a Postgres, in each of its forms, and how much of it a process may take', () => {
+    const databaseOf = (env: Record<string, string>) => loadConfig(env).catalog.database;
+    for (const url of [
+      'postgres://db.example/app',
+      'postgresql://app:p%40ss@db.example:6432/app?sslmode=verify-full',
+      'postgres://app:secret@/app?host=/run/postgresql',
+      'postgres:///app?host=/run/postgresql',
+    ]) {
+      expect(databaseOf({ DATABASE_URL: url })).toEqual({ url, poolSize: 10, statementTimeout: 30_000 });
+    }
+    const given = { DATABASE_URL: 'postgres:///', DATABASE_POOL_SIZE: '3', DATABASE_STATEMENT_TIMEOUT: '2m' };
+    expect(databaseOf(given)).toMatchObject({ poolSize: 3, statementTimeout: 120_000 });
+    expect(loadConfig({ CREDITS_TIMEZONE: 'Asia/Tokyo' }).catalog.creditsTimezone).toBe('Asia/Tokyo');
+  });
+
+  test('of the database are refused where they are wrong, and the password is not shown', () => {
+    const { message, problems } = refused({
+      DATABASE_URL: 'mysql://app:secret@db.example/app',
+      DATABASE_POOL_SIZE: '0',
+      DATABASE_STATEMENT_TIMEOUT: '30',
+      CREDITS_TIMEZONE: '+02:00',
+    });
+    expect(message).not.toContain('secret');
+    const wrong = ['CREDITS_TIMEZONE', 'DATABASE_POOL_SIZE', 'DATABASE_STATEMENT_TIMEOUT', 'DATABASE_URL'];
+    expect(problems.map(({ where }) => where).sort()).toEqual(wrong);
+    expect(refused({ DATABASE_URL: 'postgres://app:100%@db.example/app' }).message).not.toContain('100%');
+  });
+
+  test('leave a database of another kind to the jobs of a user', () => {
+    const env = { DATABASE_URL: 'mysql://app:secret@db.example/app', RONDO_JOBS: './jobs.mjs' };
+    expect(loadConfig(env).catalog.database).toBeNull();
+  });
+
   test('of alerts are refused where they are wrong or incomplete, and none of their addresses is shown', () => {
     const env = {
       RONDO_ALERT_WEBHOOK: 'ftp://hooks.example.com/secret',
