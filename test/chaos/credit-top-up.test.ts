@@ -1,6 +1,3 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, test } from 'vitest';
 import { monthlyCreditTopUp } from '../../src/jobs/catalog/monthly-credit-top-up.js';
 import { stalePurchaseCleanup } from '../../src/jobs/catalog/stale-purchase-cleanup.js';
@@ -9,6 +6,7 @@ import { migrate, migrationState } from '../../src/postgres/migrate.js';
 import { runJob } from '../../src/testing/run-job.js';
 import { creditTables } from '../support/credits.js';
 import { postgresPrograms, startPglite, startPostgres } from '../support/postgres.js';
+import { runScript } from '../support/processes.js';
 
 const programs = postgresPrograms();
 if (!programs) console.warn('SKIPPED: the top-up is not killed, since no PostgreSQL is installed here');
@@ -25,20 +23,6 @@ async function start(server: { url: string; stop(): Promise<void> }) {
   return { url: server.url, database, tables };
 }
 
-async function topUpProcess(env: Record<string, string>) {
-  const path = fileURLToPath(new URL('../support/credit-run.mjs', import.meta.url));
-  const child = spawn(process.execPath, [path], {
-    env: { PATH: process.env.PATH, ...env },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  let stdout = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    stdout += text;
-  });
-  const [code, signal] = await once(child, 'close');
-  return { code, signal, done: stdout ? JSON.parse(stdout) : null };
-}
-
 test.skipIf(!programs)(
   'wherever a top-up is killed, the next one credits who is left, and each user once',
   async () => {
@@ -48,7 +32,11 @@ test.skipIf(!programs)(
     const month = '2026-11';
     let killed = 0;
     for (let point = 0; ; point++) {
-      const { signal, code, done } = await topUpProcess({ DATABASE_URL: url, DIE_AT: String(point), MONTH: month });
+      const { signal, code, done } = await runScript('credit-run.mjs', {
+        DATABASE_URL: url,
+        DIE_AT: String(point),
+        MONTH: month,
+      });
       const adjustments = await tables.adjustments();
       const credited = new Map(adjustments.map(({ user, amount }) => [user, amount]));
       // At every moment there is a row for what was credited, and nothing was credited without.

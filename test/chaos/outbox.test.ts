@@ -1,6 +1,3 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { createClient, createOutbox, outboxTable, relayOnce, relayOutbox } from '../../src/client/index.js';
@@ -8,6 +5,7 @@ import { defineJob } from '../../src/jobs/define-job.js';
 import { eventually, fixture } from '../support/harness.js';
 import { secretOf } from '../support/http.js';
 import { postgresPrograms, startPostgres } from '../support/postgres.js';
+import { runScript } from '../support/processes.js';
 
 const programs = postgresPrograms();
 if (!programs) console.warn('SKIPPED: the outbox is not tested, since no PostgreSQL is installed here');
@@ -41,21 +39,6 @@ async function start() {
   return { ...postgres, api, serve, client, orders, order, left };
 }
 
-/** A relay in a process of its own, which kills itself before or after one of its statements and requests. */
-async function relayProcess(env: Record<string, string>) {
-  const path = fileURLToPath(new URL('../support/relay.mjs', import.meta.url));
-  const child = spawn(process.execPath, [path], {
-    env: { PATH: process.env.PATH, ...env },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  let stdout = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    stdout += text;
-  });
-  const [code, signal] = await once(child, 'close');
-  return { code, signal, done: stdout ? JSON.parse(stdout) : null };
-}
-
 test.skipIf(!programs)(
   'wherever a relay is killed, each committed row becomes one run, and no rolled-back one does',
   async () => {
@@ -69,7 +52,7 @@ test.skipIf(!programs)(
         committed.push(id);
       }
       await order(10 * point + 3, 'ROLLBACK');
-      const { signal, done } = await relayProcess({ ...env, DIE_AT: String(point) });
+      const { signal, done } = await runScript('relay.mjs', { ...env, DIE_AT: String(point) });
       if (signal === 'SIGKILL') killed++;
       // Every point has been one to die at: what it does in all had fewer steps.
       if (done) {
@@ -79,7 +62,7 @@ test.skipIf(!programs)(
     }
     expect(killed).toBeGreaterThanOrEqual(8); // taking, two requests, deleting: before and after each
     await eventually(async () => {
-      await Promise.all([relayProcess(env), relayProcess(env)]);
+      await Promise.all([runScript('relay.mjs', env), runScript('relay.mjs', env)]);
       return (await left()).length === 0;
     }, 30_000);
     expect(await orders()).toEqual(committed);

@@ -141,6 +141,17 @@ async function answerOf(host: ChildProcess, command: { args: readonly string[]; 
   }
 }
 
+/** Runs a script of this folder, which may kill itself. @returns how it ended, and the JSON that it printed, if any */
+export async function runScript(file: string, env: Record<string, string>) {
+  const child = spawn(process.execPath, [fileURLToPath(new URL(file, import.meta.url))], {
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const stdout = collect(child.stdout);
+  const [code, signal] = await once(child, 'close');
+  return { code, signal, done: stdout() ? JSON.parse(stdout()) : null };
+}
+
 /** Runs a line of shell in which `$rondo` is the program. */
 export async function runShell(script: string, { env = {}, cwd }: ProgramOptions = {}) {
   const rondo = `'${process.execPath}' '${entry}'`;
