@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -40,6 +40,12 @@ export interface Config {
   /** Of the jobs that come with Rondo. */
   readonly catalog: {
     readonly httpRequest: { readonly allow: readonly string[] };
+    /** What is missing switches the job off; `templates` is an absolute path, null for the built-in ones. */
+    readonly email: {
+      readonly smtpUrl: string | undefined;
+      readonly from: string | undefined;
+      readonly templates: string | null;
+    };
     /** Where alerts are sent. */
     readonly alert: AlertChannels;
     /** The Postgres of jobs that keep to one; null where there is none, and they are off. */
@@ -137,7 +143,7 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
   problems.push(...missingRedis(given));
   if (api && ofFile.length === 0 && fromFile.length === 0) problems.push(...missingKeys(given));
   if (api && read.data) problems.push(...samePort(read.data, given));
-  problems.push(...missingForMail(given));
+  problems.push(...wrongForMail(given));
   problems.push(...wrongDatabase(given));
   problems.push(...wrongForTraces(given));
   if (!read.data || problems.length > 0) throw new RondoError('config-invalid', '', { problems });
@@ -155,6 +161,11 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
     http: httpOf(data, fromFile),
     catalog: {
       httpRequest: { allow: data.HTTP_REQUEST_ALLOW },
+      email: {
+        smtpUrl: data.SMTP_URL,
+        from: data.MAIL_FROM,
+        templates: data.MAIL_TEMPLATES ? resolve(data.MAIL_TEMPLATES) : null,
+      },
       alert: alertChannelsOf(data),
       database: databaseOf(data),
       creditsTimezone: data.CREDITS_TIMEZONE,
@@ -321,9 +332,10 @@ const settings = z.object({
     .default('')
     .transform(commaSeparated)
     .pipe(z.array(z.string().refine(isMailAddress, { error: 'an e-mail address such as ops@example.com' }))),
-  // These three may be there for the jobs of a user alone: what they hold is looked at where the program needs it.
+  // These may be there for the jobs of a user alone: what they hold is looked at where the program needs it.
   SMTP_URL: z.string().optional(),
   MAIL_FROM: z.string().optional(),
+  MAIL_TEMPLATES: z.string().optional(),
   DATABASE_URL: z.string().optional(),
   DATABASE_POOL_SIZE: z
     .string()
@@ -399,25 +411,37 @@ function samePort(
   return [{ where: 'RONDO_METRICS_PORT', expected: 'another port than PORT', got: show(given.RONDO_METRICS_PORT) }];
 }
 
-/** Mail wants a server and a sender. */
-function missingForMail({
-  RONDO_ALERT_EMAIL: to,
-  SMTP_URL: server,
-  MAIL_FROM: from,
-}: Record<string, string | undefined>) {
-  if (!to) return [];
+/**
+ * Alerts by mail want a server and a sender; send-email is off where one is not set. Where jobs are the user's own these
+ * may hold what the user likes.
+ */
+function wrongForMail(given: Record<string, string | undefined>): Problem[] {
+  const { RONDO_ALERT_EMAIL: to, RONDO_JOBS, SMTP_URL: server = '', MAIL_FROM: from = '', MAIL_TEMPLATES } = given;
+  if (!to && RONDO_JOBS) return [];
+  const why = to ? ', with RONDO_ALERT_EMAIL' : '';
   const problems: Problem[] = [];
-  const isServer = server !== undefined && URL.canParse(server) && /^smtps?:\/\/[^/]/.test(server);
-  if (!isServer) {
-    const expected = 'smtp://[user:password@]host[:587], or smtps://… for TLS from the start, with RONDO_ALERT_EMAIL';
-    problems.push({ where: 'SMTP_URL', expected, got: server ? '(not shown)' : 'nothing' });
-  }
-  const sender = /<([^<>]*)>\s*$/.exec(from ?? '')?.[1] ?? from ?? '';
-  if (!isMailAddress(sender) || /[\r\n]/.test(from ?? '')) {
-    const expected = 'the sender, such as rondo@example.com or Rondo <rondo@example.com>, with RONDO_ALERT_EMAIL';
-    problems.push({ where: 'MAIL_FROM', expected, got: from ? show(from) : 'nothing' });
-  }
+  const unless = (isRight: boolean, where: string, expected: string, got: string) => {
+    if (!isRight) problems.push({ where, expected, got });
+  };
+  const servers = `smtp://[user:password@]host[:587], or smtps://… for TLS from the start${why}`;
+  const senders = `the sender, such as rondo@example.com or Rondo <rondo@example.com>${why}`;
+  unless(isMailServer(server) || !(to || server), 'SMTP_URL', servers, server ? '(not shown)' : 'nothing');
+  unless(isSender(from) || !(to || from), 'MAIL_FROM', senders, from ? show(from) : 'nothing');
+  if (MAIL_TEMPLATES && !RONDO_JOBS)
+    unless(isFolder(MAIL_TEMPLATES), 'MAIL_TEMPLATES', 'a folder', show(MAIL_TEMPLATES));
   return problems;
+}
+
+function isMailServer(text: string): boolean {
+  return URL.canParse(text) && /^smtps?:\/\/[^/]/.test(text);
+}
+
+function isSender(text: string): boolean {
+  return isMailAddress(/<([^<>]*)>\s*$/.exec(text)?.[1] ?? text) && !/[\r\n]/.test(text);
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 function databaseOf(data: z.output<typeof settings>): DatabaseAccess | null {

@@ -6,6 +6,7 @@ import { heartbeat } from './catalog/heartbeat.js';
 import { type HttpRequestSettings, httpRequest } from './catalog/http-request.js';
 import { memoryReport } from './catalog/memory-report.js';
 import { monthlyCreditTopUp } from './catalog/monthly-credit-top-up.js';
+import { type SendEmailSettings, sendEmail } from './catalog/send-email.js';
 import { stalePurchaseCleanup } from './catalog/stale-purchase-cleanup.js';
 import type { Database } from './database.js';
 import { isJobDefinition, type JobDefinition } from './define-job.js';
@@ -14,6 +15,7 @@ import { createRegistry, type Registry } from './registry.js';
 
 export interface CatalogSettings {
   readonly httpRequest: HttpRequestSettings;
+  readonly email?: SendEmailSettings;
   /** Where alerts are sent; nowhere unless told. */
   readonly alert?: AlertSettings;
   /** The Postgres of the jobs that keep to one, which are off without. */
@@ -36,6 +38,7 @@ const catalog = (settings: CatalogSettings): readonly JobDefinition[] => [
   memoryReport,
   monthlyCreditTopUp({ database: settings.database, timezone: settings.creditsTimezone }),
   stalePurchaseCleanup({ database: settings.database }),
+  sendEmail({ ...settings.email, allow: settings.httpRequest.allow ?? [] }),
 ];
 
 /**

@@ -1,7 +1,4 @@
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
-import { SMTPServer } from 'smtp-server';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { type AlertSettings, alertJob, alertJobName } from '../../src/jobs/catalog/alert.js';
 import { defineJob, type JobDefinition } from '../../src/jobs/define-job.js';
 import { createRegistry } from '../../src/jobs/registry.js';
@@ -10,6 +7,7 @@ import { type AlertInput, createAlertWatch } from '../../src/producers/alerts.js
 import { enqueue } from '../../src/producers/runs.js';
 import { eventually, type Fixture, fixture } from '../support/harness.js';
 import { type Received, startTarget } from '../support/http.js';
+import { startMailServer } from '../support/mail-server.js';
 
 const minute = 60_000;
 
@@ -222,26 +220,8 @@ describe('sending an alert', () => {
   });
 
   it('comes by mail as well, under an id of its own', async () => {
-    const mails: string[] = [];
-    const server = new SMTPServer({
-      authOptional: true,
-      disabledCommands: ['STARTTLS'],
-      onData(stream, _session, done) {
-        let text = '';
-        stream.setEncoding('utf8').on('data', (data: string) => {
-          text += data;
-        });
-        stream.on('end', () => {
-          mails.push(text);
-          done();
-        });
-      },
-    });
-    server.listen(0, '127.0.0.1');
-    await once(server.server, 'listening');
-    onTestFinished(() => new Promise<void>((resolve) => server.close(() => resolve())));
-    const { port } = server.server.address() as AddressInfo;
-    const email = { smtpUrl: `smtp://127.0.0.1:${port}`, from: 'Rondo <rondo@example.com>', to: ['ops@example.com'] };
+    const { url, mails } = await startMailServer();
+    const email = { smtpUrl: url, from: 'Rondo <rondo@example.com>', to: ['ops@example.com'] };
     const { job } = moody();
     const jobs = [job, senderTo({ email })];
     const f = await fixture(jobs);
@@ -253,11 +233,11 @@ describe('sending an alert', () => {
     await f.work({ jobs: jobs.slice(1) });
     await f.events.next('run.succeeded', ({ job: name }) => name === alertJobName);
     expect(mails).toHaveLength(1);
-    expect(mails[0]).toContain('Subject: [test] moody-tick (moody) is broken');
-    expect(mails[0]).toContain('From: Rondo <rondo@example.com>');
-    expect(mails[0]).toContain('To: ops@example.com');
-    expect(mails[0]).toContain('it is not in Redis');
-    expect(mails[0]).toMatch(/^Message-ID: <[0-9a-f-]{36}@test\.rondo>/im);
+    expect(mails[0]?.text).toContain('Subject: [test] moody-tick (moody) is broken');
+    expect(mails[0]?.text).toContain('From: Rondo <rondo@example.com>');
+    expect(mails[0]?.text).toContain('To: ops@example.com');
+    expect(mails[0]?.text).toContain('it is not in Redis');
+    expect(mails[0]?.text).toMatch(/^Message-ID: <[0-9a-f-]{36}@test\.rondo>/im);
   });
 
   it('fails with what is missing where the worker that has it knows no channel', async () => {

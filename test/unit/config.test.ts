@@ -34,6 +34,7 @@ describe('the settings', () => {
       },
       catalog: {
         httpRequest: { allow: [] },
+        email: { smtpUrl: undefined, from: undefined, templates: null },
         alert: { webhook: null, email: null },
         database: null,
         creditsTimezone: 'UTC',
@@ -140,6 +141,19 @@ describe('the settings', () => {
       expect(problems).toMatchObject(keys.map((where) => ({ where, got: '"(not shown)"' })));
     },
   );
+
+  test('of mail are refused where the catalog uses them, are missing where one is, and are a user’s own beside RONDO_JOBS', () => {
+    const wrong = { SMTP_URL: 'smtp:hush', MAIL_FROM: 'Shop', MAIL_TEMPLATES: '/nowhere/at/all' };
+    const { message, problems } = refused(wrong);
+    expect(problems.map(({ where }) => where)).toEqual(['SMTP_URL', 'MAIL_FROM', 'MAIL_TEMPLATES']);
+    expect(message).not.toContain('hush');
+    expect(loadConfig({ ...wrong, RONDO_JOBS: 'jobs.mjs' }).catalog.email.from).toBe('Shop');
+    expect(loadConfig({ SMTP_URL: 'smtp://mail', MAIL_TEMPLATES: 'src' }).catalog.email).toEqual({
+      smtpUrl: 'smtp://mail',
+      from: undefined,
+      templates: resolve('src'),
+    });
+  });
 
   test('are as the environment says', () => {
     const env = {

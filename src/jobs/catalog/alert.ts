@@ -1,4 +1,5 @@
 import { defineJob } from '../define-job.js';
+import { answerMs, sendMail } from '../mail-server.js';
 import { type AlertMessage, alertMessageSchema, inJson, inMail, inSlack } from './alert-message.js';
 
 export interface AlertSettings {
@@ -8,9 +9,6 @@ export interface AlertSettings {
 
 /** What the job that sends alerts is called, with any other jobs beside it. */
 export const alertJobName = 'rondo-alert';
-
-/** How long a webhook, or a mail server, may take to answer, in ms. */
-const answerMs = 15_000;
 
 /**
  * Sends what has begun or ended to one channel. Part of every process that has a channel, whichever its jobs are: an alert
@@ -33,7 +31,7 @@ export function alertJob({ webhook, email }: AlertSettings = { webhook: null, em
         return post(webhook, message, signal);
       }
       if (!email) throw missing('RONDO_ALERT_EMAIL');
-      return mail(email, message);
+      return mail(email, message, signal);
     },
   });
 }
@@ -66,30 +64,18 @@ async function post(
   return { status };
 }
 
-async function mail({ smtpUrl, from, to }: NonNullable<AlertSettings['email']>, message: AlertMessage) {
-  // Only who sends mail pays for loading it.
-  const { createTransport } = await import('nodemailer');
-  const timeouts = { connectionTimeout: answerMs, greetingTimeout: answerMs, socketTimeout: answerMs };
-  const transport = createTransport({ url: smtpUrl, ...timeouts });
-  try {
-    const { messageId } = await transport.sendMail({
-      from,
-      to: [...to],
-      ...inMail(message),
-      messageId: `<${message.id}@${message.app.replace(/[^\w.-]/g, '-')}.rondo>`,
-      headers: { 'Auto-Submitted': 'auto-generated' },
-    });
-    return { messageId };
-  } catch (error) {
-    throw new Error(`the mail server at ${new URL(smtpUrl).host} refused it: ${withoutPassword(smtpUrl, error)}`);
-  } finally {
-    transport.close();
-  }
-}
-
-function withoutPassword(smtpUrl: string, error: unknown): string {
-  const { password } = new URL(smtpUrl);
-  const said = error instanceof Error ? error.message : String(error);
-  const secrets = password ? [password, decodeURIComponent(password)] : [];
-  return secrets.reduce((text, secret) => text.replaceAll(secret, '***'), said);
+async function mail(
+  { smtpUrl, from, to }: NonNullable<AlertSettings['email']>,
+  message: AlertMessage,
+  signal: AbortSignal,
+) {
+  const mail = {
+    from,
+    to: [...to],
+    ...inMail(message),
+    messageId: `<${message.id}@${message.app.replace(/[^\w.-]/g, '-')}.rondo>`,
+    headers: { 'Auto-Submitted': 'auto-generated' },
+  };
+  const { messageId } = await sendMail(smtpUrl, mail, signal);
+  return { messageId };
 }
