@@ -7,7 +7,7 @@ import type { JobDefinition } from '../../src/jobs/define-job.js';
 import { redrive } from '../../src/producers/redrive.js';
 import { enqueue, findRun } from '../../src/producers/runs.js';
 import { aborted } from '../support/gate.js';
-import { fixture } from '../support/harness.js';
+import { eventually, fixture } from '../support/harness.js';
 import { startTarget } from '../support/http.js';
 import { freshFolder } from '../support/jobs-module.js';
 import { reply, startMailServer } from '../support/mail-server.js';
@@ -127,6 +127,16 @@ describe('send-email tries again', () => {
     expect(reason).toContain('the mail server at 127.0.0.1:1 refused it');
     expect(reason).not.toContain('hush');
     expect(retryInMs).not.toBeNull();
+  });
+
+  it('a conversation that the timeout cuts, which leaves nothing to be taken later', async () => {
+    const held: ((error: null) => void)[] = [];
+    const { server, add, events } = await start({ timeout: 1_000, hold: (answer) => void held.push(answer) });
+    await add(note);
+
+    expect(await events.next('run.failed')).toMatchObject({ code: 'run-timed-out' });
+    await eventually(() => server.open() < held.length);
+    expect(server.mails).toEqual([]);
   });
 
   it('after a crash between the server’s word and the end of the run, and sends nothing twice', async () => {
@@ -287,19 +297,25 @@ interface Start {
   readonly settings?: SendEmailSettings;
   /** Answers for each recipient; all are welcome unless told. */
   readonly onRecipient?: (address: string) => Error | null;
+  /** Is given what answers a recipient, in its place. */
+  readonly hold?: (answer: (error: null) => void) => void;
+  readonly timeout?: number;
   /** Takes the place of the handler, which it is given. */
   readonly around?: (handler: JobDefinition['run'], context: JobContext) => unknown;
 }
 
 /** The job, quick to try again, with a worker, a mail server, and these templates. */
-async function start({ files = {}, settings = {}, onRecipient = () => null, around }: Start = {}) {
-  const server = await startMailServer({ onRcptTo: ({ address }, _, done) => done(onRecipient(address)) });
+async function start({ files = {}, settings = {}, onRecipient = () => null, hold, ...rest }: Start = {}) {
+  const { timeout = 30_000, around } = rest;
+  const server = await startMailServer({
+    onRcptTo: ({ address }, _, done) => (hold ? hold(done) : done(onRecipient(address))),
+  });
   const templates = freshFolder();
   for (const [name, text] of Object.entries(files)) writeFileSync(join(templates, name), text);
   const given = sendEmail({ smtpUrl: server.url, from, templates, allow: ['127.0.0.1'], ...settings });
   const sender = given as unknown as JobDefinition;
   const run: JobDefinition['run'] = (context) => (around ? around(sender.run, context) : sender.run(context));
-  const job = { ...sender, retry: { ...sender.retry, delay: 20 }, run };
+  const job = { ...sender, retry: { ...sender.retry, delay: 20 }, timeout, run };
   const { broker, events, work } = await fixture([job]);
   await work({ lockMs: 1_000, stalledCheckMs: 200 });
   const add = (payload: Record<string, unknown>) => enqueue(broker, job, payload);

@@ -36,7 +36,9 @@ export async function startMailServer(options: Pick<SMTPServerOptions, 'onRcptTo
   await once(server.server, 'listening');
   onTestFinished(() => new Promise<void>((resolve) => server.close(() => resolve())));
   const { port } = server.server.address() as AddressInfo;
-  return { url: `smtp://127.0.0.1:${port}`, port, mails, replies };
+  /** How many conversations go on. */
+  const open = () => server.connections.size;
+  return { open, url: `smtp://127.0.0.1:${port}`, port, mails, replies };
 }
 
 /** A refusal as a mail server words it. */
