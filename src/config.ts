@@ -52,6 +52,7 @@ export interface Config {
     readonly database: DatabaseAccess | null;
     /** Whose month begins at midnight: an IANA zone. */
     readonly creditsTimezone: string;
+    readonly ping: { readonly on: boolean };
   };
   /** The dead man's switch of the producer in the lead; null where there is none. */
   readonly healthcheckUrl: string | null;
@@ -169,6 +170,7 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
       alert: alertChannelsOf(data),
       database: databaseOf(data),
       creditsTimezone: data.CREDITS_TIMEZONE,
+      ping: { on: data.RONDO_PING === 'on' },
     },
     healthcheckUrl: data.RONDO_HEALTHCHECK_URL ?? null,
     collector: collectorOf(data),
@@ -344,6 +346,7 @@ const settings = z.object({
     .default(10),
   DATABASE_STATEMENT_TIMEOUT: duration({ min: 1, max: 86_400_000 }).default(30_000),
   CREDITS_TIMEZONE: z.string().refine(isTimezone, { error: 'an IANA time zone such as "Europe/Paris"' }).default('UTC'),
+  RONDO_PING: z.enum(['on', 'off']).default('off'),
   RONDO_HEALTHCHECK_URL: z.string().refine(isHttpUrl, { error: 'an http or https URL' }).optional(),
   // OpenTelemetry's own names. What else it reads of the environment its SDK reads itself, and only where one of these is set.
   OTEL_EXPORTER_OTLP_ENDPOINT: z.string().refine(isCollector, { error: collectorExpected }).optional(),

@@ -10,6 +10,7 @@ import { formatDuration } from './duration.js';
 import { RondoError } from './errors.js';
 import { createKeysFile } from './http/keys-file.js';
 import { createApiServer } from './http/server.js';
+import { supplySweep } from './jobs/catalog/sweep-retention.js';
 import type { Emit, RondoEvent } from './jobs/events.js';
 import { loadRegistry } from './jobs/load.js';
 import type { Registry } from './jobs/registry.js';
@@ -25,6 +26,7 @@ import { createDatabase } from './postgres/database.js';
 import { createChildren } from './producers/children.js';
 import { createFigures } from './producers/figures.js';
 import { createSupervisor } from './producers/supervisor.js';
+import { createSweep } from './producers/sweep.js';
 import { createPool } from './workers/pool.js';
 import { containStrayErrors } from './workers/stray-errors.js';
 
@@ -131,6 +133,7 @@ async function startWorker(shared: Shared, only?: readonly string[]): Promise<Wa
   const jobs = (only?.map(registry.get) ?? registry.jobs).filter(({ enabled }) => enabled);
   const healthcheckAllow = config.catalog.httpRequest.allow;
   const broker = await open(shared, 'worker', 'patient');
+  supplySweep(registry.jobs, createSweep({ broker, registry, now: Date.now }));
   await parts.start(createPresence(broker, config));
   const enqueueBy = createChildren({ broker, registry, now: Date.now });
   const pool = createPool({ broker, jobs, emit, now: Date.now, random: Math.random, enqueueBy, healthcheckAllow });

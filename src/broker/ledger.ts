@@ -19,8 +19,8 @@ import { isRange, packEntry, type TickEntry, type TickRange, type TickRun, unpac
 
 /** Begins a ledger where there is none, or one that was removed or makes no sense; another stays where it stands. */
 export async function begin(broker: Broker, of: LedgerOf, at: number, next: number | null): Promise<void> {
-  const { cursor, ticks, claims, backfills, backfilled } = ledgerKeys(broker, of);
-  await beginScript(broker.client, [cursor, ticks, claims, backfills, backfilled], [String(at), textOf(next)]);
+  const { cursor, ticks, claims, turns, backfills, backfilled } = ledgerKeys(broker, of);
+  await beginScript(broker.client, [cursor, ticks, claims, turns, backfills, backfilled], [String(at), textOf(next)]);
 }
 
 /** A run of a tick starts, or waits for its turn, that has its entry already. */
@@ -151,6 +151,15 @@ export async function endLedger(broker: Broker, of: LedgerOf, now: number): Prom
 
 const keptAfterRemoval = 30 * 86_400_000;
 
+/** Holds the ledgers of some schedules of a job to what is kept, also those that nobody writes to. @returns how many entries went */
+export async function trimLedgers(broker: Broker, job: string, schedules: readonly string[]): Promise<number> {
+  const keys = schedules.flatMap((schedule) => {
+    const { cursor, ticks } = ledgerKeys(broker, { job, schedule });
+    return [cursor, ticks];
+  });
+  return (await trimScript(broker.client, keys, [ledgerCap])) as number;
+}
+
 async function write(broker: Broker, of: LedgerOf, entry: TickRun, claim: string): Promise<void> {
   const keys = ledgerKeys(broker, of);
   await writeScript(
@@ -163,7 +172,7 @@ async function write(broker: Broker, of: LedgerOf, entry: TickRun, claim: string
 const beginScript = createScript(`${soundLua}
 local stands = redis.call('HMGET', KEYS[1], 'at', 'next', 'removed')
 if stands[3] or not sound(stands[1], stands[2]) then redis.call('HDEL', KEYS[1], 'at', 'next', 'from', 'pause', 'removed') end
-for i = 1, 5 do redis.call('PERSIST', KEYS[i]) end
+for i = 1, #KEYS do redis.call('PERSIST', KEYS[i]) end
 redis.call('HSETNX', KEYS[1], 'from', ARGV[1])
 if redis.call('HSETNX', KEYS[1], 'at', ARGV[1]) == 1 then redis.call('HSET', KEYS[1], 'next', ARGV[2]) end`);
 
@@ -205,3 +214,15 @@ end`);
 
 const pauseScript = createScript(`
 if redis.call('HEXISTS', KEYS[1], 'at') == 1 then redis.call('HSET', KEYS[1], 'pause', ARGV[1]) end`);
+
+// A key of another type is no ledger, and must not hide the others.
+const trimScript = createScript(`${trimLua}
+local removed = 0
+for i = 1, #KEYS, 2 do
+  local before = redis.pcall('ZCARD', KEYS[i + 1])
+  if type(before) == 'number' and before > tonumber(ARGV[1]) then
+    trim(KEYS[i], KEYS[i + 1], ARGV[1])
+    removed = removed + before - redis.call('ZCARD', KEYS[i + 1])
+  end
+end
+return removed`);

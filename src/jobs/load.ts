@@ -6,8 +6,10 @@ import { heartbeat } from './catalog/heartbeat.js';
 import { type HttpRequestSettings, httpRequest } from './catalog/http-request.js';
 import { memoryReport } from './catalog/memory-report.js';
 import { monthlyCreditTopUp } from './catalog/monthly-credit-top-up.js';
+import { type PingSettings, ping } from './catalog/ping.js';
 import { type SendEmailSettings, sendEmail } from './catalog/send-email.js';
 import { stalePurchaseCleanup } from './catalog/stale-purchase-cleanup.js';
+import { sweepRetention } from './catalog/sweep-retention.js';
 import type { Database } from './database.js';
 import { isJobDefinition, type JobDefinition } from './define-job.js';
 import { shareOwnPackages } from './own-packages.js';
@@ -22,6 +24,7 @@ export interface CatalogSettings {
   readonly database?: Database | null;
   /** The zone in which the month of `monthly-credit-top-up` begins: UTC unless told. */
   readonly creditsTimezone?: string;
+  readonly ping: PingSettings;
 }
 
 /** What is said of jobs outside their code. */
@@ -39,6 +42,8 @@ const catalog = (settings: CatalogSettings): readonly JobDefinition[] => [
   monthlyCreditTopUp({ database: settings.database, timezone: settings.creditsTimezone }),
   stalePurchaseCleanup({ database: settings.database }),
   sendEmail({ ...settings.email, allow: settings.httpRequest.allow ?? [] }),
+  ping(settings.ping),
+  sweepRetention(),
 ];
 
 /**

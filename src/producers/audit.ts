@@ -37,6 +37,12 @@ export async function audit(broker: Broker, entry: AuditEntry): Promise<void> {
   await broker.client.xadd(entry.who === null ? refusals : changes, 'MAXLEN', '=', auditKept, '*', 'entry', text);
 }
 
+/** Every entry that is kept does this too; of a log that is quiet since fewer were to be kept, nobody. @returns how many went */
+export async function trimAudit({ client, keys }: Broker): Promise<number> {
+  const trimmed = Object.values(keys.audit).map((stream) => client.xtrim(stream, 'MAXLEN', '=', auditKept));
+  return (await Promise.all(trimmed)).reduce((sum, count) => sum + count, 0);
+}
+
 const longest = 4_096;
 
 function cut(value: unknown): unknown {

@@ -40,11 +40,16 @@ export function createGoneWatch(input: GoneInput) {
     const gone = goneOf(registry, app, known);
     if (gone.length === 0 || (await isAnotherAlive(broker, { app, release }, silentMs))) return;
     for (const { job, elsewhere, release: last } of gone) {
-      const left = elsewhere ? null : await countRuns(broker, job, app, last);
-      if (left && !isEmpty(left)) tell(left);
-      else await broker.client.hdel(broker.keys.jobs, pairField(app, job));
+      if (elsewhere || !(await isLeft(job, last))) await broker.client.hdel(broker.keys.jobs, pairField(app, job));
     }
   };
+
+  /** Completed runs count too: those of a job that nobody knows nobody would ever remove. */
+  async function isLeft(job: string, last: string): Promise<boolean> {
+    const left = await countRuns(broker, job, app, last);
+    tell(left);
+    return !isEmpty(left) || (await broker.queue(job).getCompletedCount()) > 0;
+  }
 
   function tell({ name, waiting, delayed }: GoneJob): void {
     if (waiting + delayed === 0 || told.has(name)) return;
@@ -53,10 +58,11 @@ export function createGoneWatch(input: GoneInput) {
   }
 }
 
-/** The jobs that this code declares no longer, and what there is of their runs. */
+/** The jobs that this code declares no longer and that have runs which are not completed, and how many. */
 export async function listGone(broker: Broker, registry: Registry, app: string): Promise<GoneJob[]> {
   const gone = goneOf(registry, app, await readKnown(broker)).filter(({ elsewhere }) => !elsewhere);
-  return Promise.all(gone.map(({ job, release }) => countRuns(broker, job, app, release)));
+  const counted = await Promise.all(gone.map(({ job, release }) => countRuns(broker, job, app, release)));
+  return counted.filter((job) => !isEmpty(job));
 }
 
 /** A job that code declared once: nothing but its name is known, and of a run what that carries itself. */

@@ -60,14 +60,32 @@ export async function claim(broker: Broker, { owner, key, request }: Asked): Pro
   }
 }
 
-/** Keeps the answer. Where two have come to one, the first stands. */
+/** Keeps the answer. Where two have come to one, the first stands; where the record is gone, none: nobody would forget it. */
 export async function keep(broker: Broker, { record }: Claim, answer: Answer): Promise<void> {
-  await broker.client.hsetnx(record, 'answer', await pack(answer));
+  await keepScript(broker.client, [record], [await pack(answer)]);
 }
 
 /** Nothing came of it, and nothing was added: the key is free again, unless somebody has taken the request over. */
 export async function forget(broker: Broker, { record, holder, ticket }: Claim): Promise<void> {
   if (!ticket.again) await forgetScript(broker.client, [record], [holder]);
+}
+
+/**
+ * Gives records an end that have none, which a hand has made or restored: they would stand for ever.
+ *
+ * @returns how many; none where the server lets us look at no keys, which nothing else wants
+ */
+export async function endEndless({ client, keys }: Broker, signal: AbortSignal): Promise<number> {
+  let [cursor, ended] = ['0', 0];
+  do {
+    signal.throwIfAborted();
+    // The key only says which server of a cluster has them.
+    const args = [cursor, keys.idempotency('*'), ticketMs];
+    const [next, count] = (await endScript(client, [keys.idempotency('')], args).catch(noneSeen)) as [string, number];
+    ended += count;
+    cursor = next;
+  } while (cursor !== '0');
+  return ended;
 }
 
 /** Ids by the thousand repeat themselves. */
@@ -103,6 +121,22 @@ local free = string.format('%.0f', now + tonumber(lease))
 redis.call('HSET', record, 'request', request, 'ticket', its, 'holder', holder, 'until', free)
 redis.call('PEXPIRE', record, remembered)
 return { known and 'again' or 'new', its }`);
+
+function noneSeen(error: unknown): [string, number] {
+  if (/can't run this command|ACL failure|NOPERM/.test(String(error))) return ['0', 0];
+  throw error;
+}
+
+const keepScript = createScript(`
+if redis.call('HEXISTS', KEYS[1], 'request') == 1 then redis.call('HSETNX', KEYS[1], 'answer', ARGV[1]) end`);
+
+const endScript = createScript(`
+local found = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 1000)
+local ended = 0
+for _, record in ipairs(found[2]) do
+  if redis.call('PTTL', record) == -1 then ended = ended + redis.call('PEXPIRE', record, ARGV[3]) end
+end
+return { found[1], ended }`);
 
 const forgetScript = createScript(`
 if redis.call('HGET', KEYS[1], 'holder') == ARGV[1] then redis.call('DEL', KEYS[1]) end`);

@@ -38,6 +38,7 @@ describe('the settings', () => {
         alert: { webhook: null, email: null },
         database: null,
         creditsTimezone: 'UTC',
+        ping: { on: false },
       },
       healthcheckUrl: null,
       collector: null,

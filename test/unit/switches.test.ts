@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { defineJob } from '../../src/jobs/define-job.js';
 import { loadRegistry } from '../../src/jobs/load.js';
 
-const catalog = { httpRequest: { allow: [] } };
+const catalog = { httpRequest: { allow: [] }, ping: { on: true } };
 const none = { disabled: [], concurrency: new Map<string, number>() };
 
 describe('switches by the environment', () => {
