@@ -53,6 +53,8 @@ export interface Config {
     /** Whose month begins at midnight: an IANA zone. */
     readonly creditsTimezone: string;
     readonly ping: { readonly on: boolean };
+    /** Where the list of `sync-tokens` begins; null where there is none, and it is off. */
+    readonly tokensUrl: string | null;
   };
   /** The dead man's switch of the producer in the lead; null where there is none. */
   readonly healthcheckUrl: string | null;
@@ -171,6 +173,7 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
       database: databaseOf(data),
       creditsTimezone: data.CREDITS_TIMEZONE,
       ping: { on: data.RONDO_PING === 'on' },
+      tokensUrl: data.TOKENS_URL ?? null,
     },
     healthcheckUrl: data.RONDO_HEALTHCHECK_URL ?? null,
     collector: collectorOf(data),
@@ -346,6 +349,10 @@ const settings = z.object({
     .default(10),
   DATABASE_STATEMENT_TIMEOUT: duration({ min: 1, max: 86_400_000 }).default(30_000),
   CREDITS_TIMEZONE: z.string().refine(isTimezone, { error: 'an IANA time zone such as "Europe/Paris"' }).default('UTC'),
+  TOKENS_URL: z
+    .string()
+    .refine(isApiAddress, { error: 'an http or https URL without a user or a password' })
+    .optional(),
   RONDO_PING: z.enum(['on', 'off']).default('off'),
   RONDO_HEALTHCHECK_URL: z.string().refine(isHttpUrl, { error: 'an http or https URL' }).optional(),
   // OpenTelemetry's own names. What else it reads of the environment its SDK reads itself, and only where one of these is set.
@@ -710,7 +717,10 @@ function withoutSecrets(given: Record<string, string | undefined>) {
 }
 
 /** Who knows one of these may use it. */
-const secretAddresses = ['RONDO_ALERT_WEBHOOK', 'RONDO_HEALTHCHECK_URL', 'SMTP_URL', 'DATABASE_URL', ...collectorKeys];
+const secretAddresses = [
+  ...['RONDO_ALERT_WEBHOOK', 'RONDO_HEALTHCHECK_URL', 'SMTP_URL', 'DATABASE_URL', 'TOKENS_URL'],
+  ...collectorKeys,
+];
 
 /** What is no address at all might be a password, pasted: it is not shown either. */
 function withoutPassword(address: string): string {

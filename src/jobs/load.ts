@@ -10,6 +10,7 @@ import { type PingSettings, ping } from './catalog/ping.js';
 import { type SendEmailSettings, sendEmail } from './catalog/send-email.js';
 import { stalePurchaseCleanup } from './catalog/stale-purchase-cleanup.js';
 import { sweepRetention } from './catalog/sweep-retention.js';
+import { syncTokens } from './catalog/sync-tokens.js';
 import type { Database } from './database.js';
 import { isJobDefinition, type JobDefinition } from './define-job.js';
 import { shareOwnPackages } from './own-packages.js';
@@ -25,6 +26,8 @@ export interface CatalogSettings {
   /** The zone in which the month of `monthly-credit-top-up` begins: UTC unless told. */
   readonly creditsTimezone?: string;
   readonly ping: PingSettings;
+  /** Where the list of `sync-tokens` begins, which is off without. */
+  readonly tokensUrl?: string | null;
 }
 
 /** What is said of jobs outside their code. */
@@ -44,6 +47,7 @@ const catalog = (settings: CatalogSettings): readonly JobDefinition[] => [
   sendEmail({ ...settings.email, allow: settings.httpRequest.allow ?? [] }),
   ping(settings.ping),
   sweepRetention(),
+  syncTokens({ url: settings.tokensUrl, database: settings.database }),
 ];
 
 /**

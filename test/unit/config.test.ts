@@ -39,6 +39,7 @@ describe('the settings', () => {
         database: null,
         creditsTimezone: 'UTC',
         ping: { on: false },
+        tokensUrl: null,
       },
       healthcheckUrl: null,
       collector: null,
