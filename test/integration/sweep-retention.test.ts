@@ -10,6 +10,7 @@ import { auditKept } from '../../src/producers/audit.js';
 import { enqueueRun } from '../../src/producers/enqueue.js';
 import { createGoneWatch, listGone } from '../../src/producers/gone-jobs.js';
 import { claim } from '../../src/producers/idempotency.js';
+import { wantedOf } from '../../src/producers/plan.js';
 import { enqueue, findRun } from '../../src/producers/runs.js';
 import { createSweep, type SweepInput } from '../../src/producers/sweep.js';
 import { type FinishedRun, runJob } from '../../src/testing/index.js';
@@ -248,8 +249,8 @@ const nightly = { job: 'nightly', schedule: 'nightly' };
 /** As an older release that kept more, and a hand, leave a store: three entries, two, and one record too much. */
 async function overfill(broker: Broker): Promise<void> {
   const { cursor, ticks } = ledgerKeys(broker, nightly);
-  const specification = { job: 'nightly', timing: { kind: 'every' }, policy: { misfire: 'skip' } };
-  const entry = JSON.stringify({ hash: 'x', owner: 'code:test', release: '1', specification });
+  const [wanted] = wantedOf(createRegistry([scheduled]));
+  const entry = JSON.stringify({ ...wanted, id: undefined, owner: 'code:test', release: '1' });
   await broker.client.hset(broker.keys.schedules, 'nightly', entry);
   await broker.client.hset(cursor, { at: 1, next: 2, from: 1_700_000_000_000 });
   const entries = Array.from({ length: ledgerCap + 3 }, (_, at) => [1_700_000_000_000 + at, `entry ${at}`]);
