@@ -142,13 +142,10 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
   const read = settings.safeParse(given);
   const unknown = Object.keys(given).filter((key) => !(key in settings.shape));
   const problems = [...(read.error ? problemsOf(read.error, withoutSecrets(given)) : []), ...misspelt(unknown)];
-  problems.push(...ofFile);
-  problems.push(...missingRedis(given));
+  problems.push(...ofFile, ...missingRedis(given));
   if (api && ofFile.length === 0 && fromFile.length === 0) problems.push(...missingKeys(given));
   if (api && read.data) problems.push(...samePort(read.data, given));
-  problems.push(...wrongForMail(given));
-  problems.push(...wrongDatabase(given));
-  problems.push(...wrongForTraces(given));
+  problems.push(...wrongForMail(given), ...wrongDatabase(given), ...wrongForTraces(given));
   if (!read.data || problems.length > 0) throw new RondoError('config-invalid', '', { problems });
   const { data } = read;
   const jobsModule = data.RONDO_JOBS ? resolve(data.RONDO_JOBS) : null;
@@ -162,19 +159,7 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
     logLevel: data.LOG_LEVEL,
     shutdownGrace: data.SHUTDOWN_GRACE,
     http: httpOf(data, fromFile),
-    catalog: {
-      httpRequest: { allow: data.HTTP_REQUEST_ALLOW },
-      email: {
-        smtpUrl: data.SMTP_URL,
-        from: data.MAIL_FROM,
-        templates: data.MAIL_TEMPLATES ? resolve(data.MAIL_TEMPLATES) : null,
-      },
-      alert: alertChannelsOf(data),
-      database: databaseOf(data),
-      creditsTimezone: data.CREDITS_TIMEZONE,
-      ping: { on: data.RONDO_PING === 'on' },
-      tokensUrl: data.TOKENS_URL ?? null,
-    },
+    catalog: catalogOf(data),
     healthcheckUrl: data.RONDO_HEALTHCHECK_URL ?? null,
     collector: collectorOf(data),
     switches: { disabled: data.RONDO_DISABLED_JOBS, concurrency: data.RONDO_CONCURRENCY },
@@ -211,6 +196,22 @@ export function examineConfig(env: Record<string, string | undefined> = process.
   const wrong = new Set(problems.map(({ where }) => /^\w+/.exec(where)?.[0]));
   const rest = Object.fromEntries(Object.entries(env).filter(([key]) => !wrong.has(key)));
   return { config: config ?? attempt(rest, false).config, problems, ofApi };
+}
+
+function catalogOf(data: z.output<typeof settings>): Config['catalog'] {
+  return {
+    httpRequest: { allow: data.HTTP_REQUEST_ALLOW },
+    email: {
+      smtpUrl: data.SMTP_URL,
+      from: data.MAIL_FROM,
+      templates: data.MAIL_TEMPLATES ? resolve(data.MAIL_TEMPLATES) : null,
+    },
+    alert: alertChannelsOf(data),
+    database: databaseOf(data),
+    creditsTimezone: data.CREDITS_TIMEZONE,
+    ping: { on: data.RONDO_PING === 'on' },
+    tokensUrl: data.TOKENS_URL ?? null,
+  };
 }
 
 function httpOf(data: z.output<typeof settings>, fromFile: readonly ApiKey[]): Config['http'] {
