@@ -72,8 +72,9 @@ function isOptions(it: unknown): boolean {
   return isRecord(it) && (it.overlap === undefined || isOneOf(overlaps, it.overlap));
 }
 
+/** Until when may be beyond all dates: an older release let that in. */
 function isPause(it: unknown): boolean {
-  return isRecord(it) && isTime(it.since) && (it.until === null || isTime(it.until));
+  return isRecord(it) && isTime(it.since) && (it.until === null || typeof it.until === 'number');
 }
 
 function isUnsettled(it: unknown): boolean {

@@ -228,7 +228,9 @@ it('the list of commands has every one of our scripts and of BullMQ’s', () => 
     ),
   );
   expect(used.size).toBeGreaterThan(50);
-  expect([...used].filter((name) => !commandsNeeded.includes(name))).toEqual([]);
+  // Without it a sweep and the doctor see less, and say so.
+  const doneWithout = ['scan'];
+  expect([...used].filter((name) => ![...commandsNeeded, ...doneWithout].includes(name))).toEqual([]);
 });
 
 it('the list of commands in the docs is this one', () => {
