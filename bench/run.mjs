@@ -5,6 +5,7 @@ import { bulkEnqueue } from './bulk.mjs';
 import { enqueue } from './enqueue.mjs';
 import { execute } from './execute.mjs';
 import { memory as memoryOfApi } from './memory.mjs';
+import { processData } from './process-data.mjs';
 import { processes } from './processes.mjs';
 import { reconcile } from './reconcile.mjs';
 import { startServer } from './server.mjs';
@@ -19,6 +20,7 @@ const benchmarks = {
   ticks,
   backfill,
   processes,
+  'process-data': processData,
 };
 const named = process.argv.slice(2);
 const unknown = named.filter((name) => !(name in benchmarks));

@@ -48,6 +48,13 @@ export interface Config {
     };
     /** Where alerts are sent. */
     readonly alert: AlertChannels;
+    /** Files below which folder `process-data` reads and writes, how large its sources may be, and which tables it fills. */
+    readonly processData: {
+      /** Absolute; null where there is none, and the job is off. */
+      readonly folder: string | null;
+      readonly maxBytes: number;
+      readonly importTables: readonly string[];
+    };
     /** The Postgres of jobs that keep to one; null where there is none, and they are off. */
     readonly database: DatabaseAccess | null;
     /** Whose month begins at midnight: an IANA zone. */
@@ -207,6 +214,11 @@ function catalogOf(data: z.output<typeof settings>): Config['catalog'] {
       templates: data.MAIL_TEMPLATES ? resolve(data.MAIL_TEMPLATES) : null,
     },
     alert: alertChannelsOf(data),
+    processData: {
+      folder: data.DATA_FOLDER ?? null,
+      maxBytes: data.DATA_MAX_MB * 2 ** 20,
+      importTables: data.DATA_IMPORT_TABLES,
+    },
     database: databaseOf(data),
     creditsTimezone: data.CREDITS_TIMEZONE,
     ping: { on: data.RONDO_PING === 'on' },
@@ -321,6 +333,23 @@ const settings = z.object({
     .transform((text) => commaSeparated(text.toLowerCase()))
     .pipe(
       z.array(z.string().refine(isHostOrNetwork, { error: 'a host, an address or a network such as 10.1.0.0/16' })),
+    ),
+  DATA_FOLDER: z
+    .string()
+    .transform((path) => resolve(path))
+    .refine((path) => dirname(path) !== path, { error: 'a folder of its own, not the root of all' })
+    .optional(),
+  DATA_MAX_MB: z
+    .string()
+    .regex(/^[1-9]\d{0,8}$/, { error: 'a whole number of MiB from 1' })
+    .transform(Number)
+    .default(10_240),
+  DATA_IMPORT_TABLES: z
+    .string()
+    .default('')
+    .transform(commaSeparated)
+    .pipe(
+      z.array(z.string().regex(/^[^.]{1,63}(\.[^.]{1,63})?$/, { error: 'a table, such as orders or sales.orders' })),
     ),
   RONDO_API_KEYS: z.string().default('').transform(readApiKeys),
   RONDO_API_KEYS_FILE: z.string().optional(),

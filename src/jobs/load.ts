@@ -7,6 +7,7 @@ import { type HttpRequestSettings, httpRequest } from './catalog/http-request.js
 import { memoryReport } from './catalog/memory-report.js';
 import { monthlyCreditTopUp } from './catalog/monthly-credit-top-up.js';
 import { type PingSettings, ping } from './catalog/ping.js';
+import { type ProcessDataSettings, processData } from './catalog/process-data.js';
 import { type SendEmailSettings, sendEmail } from './catalog/send-email.js';
 import { stalePurchaseCleanup } from './catalog/stale-purchase-cleanup.js';
 import { sweepRetention } from './catalog/sweep-retention.js';
@@ -23,6 +24,8 @@ export interface CatalogSettings {
   readonly alert?: AlertSettings;
   /** The Postgres of the jobs that keep to one, which are off without. */
   readonly database?: Database | null;
+  /** Where `process-data` finds its files, without which it is off, and its bounds. */
+  readonly processData?: Pick<ProcessDataSettings, 'folder' | 'maxBytes' | 'importTables'>;
   /** The zone in which the month of `monthly-credit-top-up` begins: UTC unless told. */
   readonly creditsTimezone?: string;
   readonly ping: PingSettings;
@@ -43,6 +46,7 @@ const catalog = (settings: CatalogSettings): readonly JobDefinition[] => [
   httpRequest(settings.httpRequest),
   memoryReport,
   monthlyCreditTopUp({ database: settings.database, timezone: settings.creditsTimezone }),
+  processData({ ...settings.processData, database: settings.database, allow: settings.httpRequest.allow }),
   stalePurchaseCleanup({ database: settings.database }),
   sendEmail({ ...settings.email, allow: settings.httpRequest.allow ?? [] }),
   ping(settings.ping),

@@ -36,6 +36,7 @@ describe('the settings', () => {
         httpRequest: { allow: [] },
         email: { smtpUrl: undefined, from: undefined, templates: null },
         alert: { webhook: null, email: null },
+        processData: { folder: null, maxBytes: 10 * 2 ** 30, importTables: [] },
         database: null,
         creditsTimezone: 'UTC',
         ping: { on: false },
@@ -636,6 +637,23 @@ describe('the API', () => {
     }
     expect(loadConfig(env).http.keys).toEqual([]);
     expect(loadConfig({ ...env, RONDO_API_KEYS: `a:${secret}:read` }, { api: true }).http.keys).toHaveLength(1);
+  });
+});
+
+describe('settings of process-data', () => {
+  test('are a folder, of which the absolute path is known, the tables to fill, and a bound', () => {
+    const env = { DATA_FOLDER: 'some/data/', DATA_IMPORT_TABLES: 'orders, sales.orders', DATA_MAX_MB: '1' };
+    const folder = join(process.cwd(), 'some/data');
+    const importTables = ['orders', 'sales.orders'];
+    expect(loadConfig(env).catalog.processData).toEqual({ folder, importTables, maxBytes: 1_048_576 });
+  });
+
+  test.each([
+    ['DATA_FOLDER', '/', 'a folder of its own, not the root of all'],
+    ['DATA_IMPORT_TABLES', 'a.b.c', 'a table, such as orders or sales.orders'],
+    ['DATA_MAX_MB', '0', 'a whole number of MiB from 1'],
+  ])('are refused: %s=%s', (key, value, expected) => {
+    expect(refused({ [key]: value }).problems).toMatchObject([{ where: expect.stringContaining(key), expected }]);
   });
 });
 
