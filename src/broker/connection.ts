@@ -2,6 +2,7 @@ import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import type { RedisSettings } from '../config.js';
 import { RondoError } from '../errors.js';
 import type { Emit } from '../jobs/events.js';
+import { gatherCommands } from './gather.js';
 
 export type RedisClient = Redis | Cluster;
 
@@ -20,6 +21,7 @@ export type ReachableRedis = Exclude<RedisSettings, { kind: 'embedded' }>;
  */
 export async function connect(settings: ReachableRedis, profile: Profile, emit: Emit): Promise<RedisClient> {
   const client = open(settings, profile);
+  gatherCommands(client);
   let lastError: Error | null = null;
   const remember = (error: Error) => {
     lastError = error;
