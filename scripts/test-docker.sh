@@ -13,7 +13,8 @@ port=$(node -e "const s = require('net').createServer().listen(0, '127.0.0.1', (
 files=(-f docker-compose.yml)
 # What the developer's own shell may hold for compose must not lead here.
 unset COMPOSE_FILE COMPOSE_PROFILES COMPOSE_PROJECT_NAME REDIS_PASSWORD BIND_ADDRESS PORT WORKERS JOBS_FOLDER JOBS_MODULE \
-  LOG_LEVEL SHUTDOWN_GRACE HTTP_REQUEST_ALLOW ${!DATA_@} DATABASE_URL CREDITS_TIMEZONE REDIS_URL TEST_REDIS_URL NODE_ENV ${!RONDO_@}
+  LOG_LEVEL SHUTDOWN_GRACE HTTP_REQUEST_ALLOW SMTP_URL ${!MAIL_@} ${!OTEL_@} ${!DATA_@} ${!DATABASE_@} CREDITS_TIMEZONE TOKENS_URL \
+  REDIS_URL TEST_REDIS_URL NODE_ENV ${!RONDO_@}
 
 main() {
   need_docker
