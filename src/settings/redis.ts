@@ -23,7 +23,7 @@ export type RedisSettings =
       readonly shown: string;
     };
 
-interface RedisNode {
+export interface RedisNode {
   readonly host: string;
   readonly port: number;
 }
