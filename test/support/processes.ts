@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { inject, onTestFinished } from 'vitest';
 import { eventually } from './harness.js';
 
-const entry = fileURLToPath(new URL('../../bin/rondo', import.meta.url));
+const ownEntry = fileURLToPath(new URL('../../bin/rondo', import.meta.url));
 
 export type Line = Record<string, unknown> & { readonly event?: string; readonly msg?: string };
 
@@ -29,12 +29,14 @@ export interface ProgramOptions {
   readonly env?: Record<string, string>;
   readonly cwd?: string;
   readonly execPath?: string;
+  /** The script that it is; this repository's own `rondo` unless told. */
+  readonly entry?: string;
 }
 
 /** Starts `rondo` with arguments, against the tests' server unless told; ended when the test is over. */
 export function startProgram(
   args: readonly string[],
-  { env = {}, cwd, execPath = process.execPath }: ProgramOptions = {},
+  { env = {}, cwd, execPath = process.execPath, entry = ownEntry }: ProgramOptions = {},
 ): Program {
   const child = spawn(execPath, [entry, ...args], {
     cwd,
@@ -154,7 +156,7 @@ export async function runScript(file: string, env: Record<string, string>) {
 
 /** Runs a line of shell in which `$rondo` is the program. */
 export async function runShell(script: string, { env = {}, cwd }: ProgramOptions = {}) {
-  const rondo = `'${process.execPath}' '${entry}'`;
+  const rondo = `'${process.execPath}' '${ownEntry}'`;
   const child = spawn('sh', ['-c', script.replaceAll('$rondo', rondo)], {
     cwd,
     env: programEnvironment(env),
@@ -173,7 +175,7 @@ export async function runShell(script: string, { env = {}, cwd }: ProgramOptions
  */
 export function startOnTerminal(command: string, { env = {}, cwd }: ProgramOptions = {}) {
   // With `exec`, since a shell that stays between (dash does, bash does not) would report the Ctrl-C as its own end.
-  const child = spawn('script', ['-qec', `exec '${process.execPath}' '${entry}' ${command}`, '/dev/null'], {
+  const child = spawn('script', ['-qec', `exec '${process.execPath}' '${ownEntry}' ${command}`, '/dev/null'], {
     cwd,
     env: programEnvironment({ TERM: 'xterm', ...env }),
     stdio: ['pipe', 'pipe', 'inherit'],
