@@ -59,15 +59,11 @@ export async function startRondo(env, end) {
 
 async function untilReady(url, signal) {
   const deadline = Date.now() + readyMs;
-  while (
-    !(await fetch(`${url}/readyz`, { signal }).then(
-      ({ ok }) => ok,
-      () => false,
-    ))
-  ) {
+  const isReady = async () => (await fetch(`${url}/readyz`, { signal })).ok;
+  while (!(await isReady().catch(() => false))) {
+    signal.throwIfAborted();
     if (Date.now() > deadline) throw new Error(`rondo start is not ready within ${readyMs / 1_000} s`);
     await sleep(50);
-    signal.throwIfAborted();
   }
 }
 
