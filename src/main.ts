@@ -170,9 +170,10 @@ async function startApi(shared: Shared, beside: readonly Watched[]): Promise<Wat
   const broker = await open(shared, 'api', 'fail-fast');
   await parts.start(self.shownOn(broker));
   metrics.addStore(figuresOf(shared, broker));
-  const { app, release } = config;
+  const { app, release, warnings } = config;
   const others = beside.map(({ role: name, trouble }) => ({ name, trouble }));
-  const served = { deployment: { app, release }, keys, settings: config.http, metrics: metrics.read, parts: others };
+  const settings = { settings: config.http, warnings };
+  const served = { deployment: { app, release }, keys, ...settings, metrics: metrics.read, parts: others };
   const traceRequests = tracing?.requests;
   const api = createApiServer({ broker, registry, emit, now: Date.now, ...served, host, port, traceRequests });
   await parts.start(api);

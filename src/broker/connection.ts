@@ -45,6 +45,8 @@ export async function disconnect(client: RedisClient): Promise<void> {
   client.disconnect();
 }
 
+export const isCluster = (client: RedisClient): boolean => client instanceof Cluster;
+
 /** The servers that take writes: of a cluster each that has a part of the keys. */
 export function mastersOf(client: RedisClient): Redis[] {
   return client instanceof Cluster ? client.nodes('master') : [client];

@@ -62,7 +62,7 @@ function commandsOn(base: string): string[][] {
     ['PING'],
     ['TIME'],
     ['INFO', 'server'],
-    ['CLIENT', 'SETNAME', 'rondo-doctor'],
+    ['CLIENT', 'SETNAME', ''], // none: it may be the connection of an api
     ['EVAL', 'return 1', '1', text],
     ['EVALSHA', unknownScript, '1', text],
     ...on(
@@ -80,7 +80,7 @@ function commandsOn(base: string): string[][] {
     ...on(set, `SADD a|PEXPIRE ${soon}|SISMEMBER a|SMEMBERS|SCARD|SREM a`),
     ...on(sorted, `ZADD 1 a 2 b 3 c|PEXPIRE ${soon}|ZINCRBY 1 a|ZSCORE a|ZMSCORE a b|ZCARD|ZCOUNT 0 1|ZLEXCOUNT - +`),
     ...on(sorted, 'ZRANGE 0 -1|ZREVRANGE 0 -1|ZRANGEBYSCORE 0 1|ZREVRANGEBYSCORE 1 0|ZRANGEBYLEX - +|ZREM a'),
-    ...on(sorted, 'ZREMRANGEBYSCORE 0 1|ZREMRANGEBYRANK 5 6|ZPOPMIN|BZPOPMIN 1'),
+    ...on(sorted, 'ZREMRANGEBYSCORE 0 1|ZREMRANGEBYRANK 5 6|ZPOPMIN|BZPOPMIN 0.01'),
     ...on(stream, `XADD * f 1|PEXPIRE ${soon}|XRANGE - +|XREVRANGE + -|XLEN|XTRIM MAXLEN 1|XDEL 0-1`),
     ['XREAD', 'COUNT', '1', 'STREAMS', stream, '0'],
     ['RENAME', text, `${text}2`],

@@ -65,7 +65,7 @@ export interface Found {
 }
 
 /** Jobs that have a queue under the prefix, whoever made it. */
-export function findQueues({ client }: Broker, prefix: string, withinMs: number): Promise<Found> {
+export function findQueues({ client, keys: { prefix } }: Broker, withinMs: number): Promise<Found> {
   return find(client, `{${prefix}:*}:*:meta`, withinMs, (key) => {
     const [, job] = /^\{[^{}:]+:([^{}]+)\}:/.exec(key) ?? [];
     return job !== undefined && key === `{${prefix}:${job}}:${job}:meta` ? job : null;

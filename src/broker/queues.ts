@@ -29,6 +29,8 @@ export interface Broker {
 
 /** What belongs to one job shares the job's hash slot; what is about the whole has a slot of its own. */
 export interface Keys {
+  /** Under which all of them are. */
+  readonly prefix: string;
   /** The prefix that BullMQ puts before a queue's name and keys. */
   queuePrefix(job: string): string;
   /** Hash: schedule id to what is wanted of it. */
@@ -205,6 +207,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'begun', 
 function keysUnder(prefix: string): Keys {
   const whole = `{${prefix}}`;
   return {
+    prefix,
     queuePrefix: (job) => `{${prefix}:${job}}`,
     schedules: `${whole}:schedules`,
     producerLease: (app) => `${whole}:lease:producer:${app}`,

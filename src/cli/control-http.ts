@@ -12,6 +12,7 @@ import type { ApiAccess } from '../config.js';
 import { RondoError } from '../errors.js';
 import { show } from '../problems.js';
 import { chunks } from '../producers/chunks.js';
+import type { Diagnosis } from '../producers/examination.js';
 import type { PutOfMany } from '../producers/put.js';
 import type { Redriven } from '../producers/redrive.js';
 import type { RunView } from '../producers/run-view.js';
@@ -29,6 +30,10 @@ const mostTicks = 1_000;
 export function httpDefinitions(access: ApiAccess): Definitions {
   const { jobs } = createClient({ ...access, timeoutMs });
   return { jobs: () => jobs.list(), job: (name) => jobs.get(name) };
+}
+
+export function httpDoctor(access: ApiAccess, fix: boolean): Promise<Diagnosis> {
+  return createClient(access).doctor({ fix });
 }
 
 /** Through an API. */

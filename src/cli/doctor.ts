@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
+import type { Diagnosis } from '../producers/examination.js';
 import type { Finding } from '../producers/finding.js';
-import { refuseApi } from './door.js';
-import type { Examination } from './examine.js';
+import { apiAccess } from './door.js';
 import { facts, print } from './output.js';
 
 interface Flags {
@@ -16,16 +16,20 @@ export function addDoctorCommand(doctor: Command): void {
     .option('--fix', 'put right what can be without a risk, and say what')
     .option('--json', 'print JSON')
     .action(async (flags: Flags) => {
-      refuseApi();
-      const { examine } = await import('./examine.js');
-      const found = await examine({ fix: flags.fix === true, now: Date.now });
-      const isSerious = found.findings.some(({ severity, fixed }) => severity === 'serious' && !fixed);
-      print({ serious: isSerious, ...found }, flags, () => inWords(found));
-      if (isSerious) process.exitCode = 1;
+      const found = await diagnosis(flags.fix === true);
+      print(found, flags, () => inWords(found));
+      if (found.serious) process.exitCode = 1;
     });
 }
 
-function inWords({ looked, findings }: Examination): string {
+/** Where no API is named: what this command's own environment says, and so what no API can tell. */
+async function diagnosis(fix: boolean): Promise<Diagnosis> {
+  const access = apiAccess();
+  if (access) return (await import('./control-http.js')).httpDoctor(access, fix);
+  return (await import('./examine.js')).examine({ fix, now: Date.now });
+}
+
+function inWords({ looked, findings }: Diagnosis): string {
   const head = facts(looked);
   if (findings.length === 0) return `${head}\n\nNothing is wrong.`;
   return [head, ...findings.map(paragraph), summary(findings)].join('\n\n');

@@ -1,5 +1,6 @@
 import type { detailsOf } from '../jobs/describe.js';
 import type { AuditView } from '../producers/audit.js';
+import type { Diagnosis } from '../producers/examination.js';
 import type { GoneJob } from '../producers/gone-jobs.js';
 import type { JobPause } from '../producers/job-pause.js';
 import type { ProcessList } from '../producers/processes.js';
@@ -75,6 +76,8 @@ export interface RondoClient<Jobs extends JobList = JobList> {
   workers(options?: CallOptions): Promise<ProcessList>;
   /** The whole service: who leads and works, how schedules are, and what is next. */
   service(options?: CallOptions): Promise<ServiceView>;
+  /** What is wrong with the API's process, its Redis and what that holds; with `fix` it puts right what can be without a risk. */
+  doctor(options?: CallOptions & { readonly fix?: boolean }): Promise<Diagnosis>;
   readonly jobs: JobClient<Jobs>;
   readonly schedules: ScheduleClient<Jobs>;
   /** Who changed what, the newest first: for keys with `admin`. `next` is the `cursor` of the page that follows, or null. */
@@ -190,6 +193,11 @@ export function createClient<Jobs extends JobList = JobList>(settings: Transport
 
     workers: (options?: CallOptions) => send({ method: 'GET', path: '/workers', repeatable: true, ...options }),
     service: (options?: CallOptions) => send({ method: 'GET', path: '/service', repeatable: true, ...options }),
+    doctor({ fix = false, ...options }: CallOptions & { readonly fix?: boolean } = {}) {
+      if (!fix) return send({ method: 'GET', path: '/doctor', repeatable: true, tryMs: examineMs, ...options });
+      const call = { method: 'POST', path: '/doctor/fix', repeatable: true, tryMs: fixMs } as const;
+      return send({ ...call, ...options, timeoutMs: options.timeoutMs ?? fixMs });
+    },
 
     jobs: jobCalls(send),
     schedules: createScheduleClient<Jobs>(send),
@@ -203,6 +211,10 @@ export function createClient<Jobs extends JobList = JobList>(settings: Transport
   // What the API answers is what it documents: the types are those that it makes its answers of.
   return calls as unknown as RondoClient<Jobs>;
 }
+
+/** The API takes up to 20 s to look, and up to a minute to put right, in ms. */
+const examineMs = 25_000;
+const fixMs = 65_000;
 
 /** For an answer's way back, in ms. */
 const graceMs = 5_000;

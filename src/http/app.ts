@@ -20,6 +20,7 @@ import { restrictToJobs } from './restrict.js';
 import { auditRoutes } from './routes/audit.js';
 import { backfillRoutes } from './routes/backfills.js';
 import { docsRoutes } from './routes/docs.js';
+import { doctorRoutes } from './routes/doctor.js';
 import { healthRoutes } from './routes/health.js';
 import { jobPauseRoutes } from './routes/job-pause.js';
 import { jobRoutes } from './routes/jobs.js';
@@ -47,6 +48,8 @@ export interface AppInput {
   /** What sessions are signed with beside their key. */
   readonly sessionSecret: () => string;
   readonly settings: Pick<Config['http'], 'rateLimit' | 'trustProxy' | 'corsOrigins'>;
+  /** What is odd about the settings of the process, told by `/v1/doctor`. */
+  readonly warnings: readonly string[];
   /** By which callers wait for runs. */
   readonly watch: RunWatch;
   /** That keeps pages up to date. */
@@ -64,7 +67,7 @@ export interface AppInput {
 /** Everything that is served: the API, Bull Board, and what probes ask. */
 export function createApp(input: AppInput): Express {
   const { broker, registry, deployment, keys, sessionSecret, settings, emit, now, watch, live, metrics } = input;
-  const { parts = [], traceRequests } = input;
+  const { warnings, parts = [], traceRequests } = input;
   const sessions = createSessions(keys, now, sessionSecret);
   const noteSignIn = auditSignIn({ broker, emit });
   const signIns = createSignIns(broker, now, (request, how) => noteSignIn(request, `sign-in refused (${how})`, null));
@@ -93,6 +96,7 @@ export function createApp(input: AppInput): Express {
   api.use(backfillRoutes(broker, now));
   api.use(workerRoutes(broker, now));
   api.use(planRoutes(broker, { registry, deployment, now }, emit));
+  api.use(doctorRoutes(broker, { registry, deployment, warnings, now }));
   api.use(auditRoutes(broker));
   api.use(unknownRoute);
   app.use('/v1', api);

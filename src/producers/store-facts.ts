@@ -35,20 +35,17 @@ export interface StoreFacts {
 
 export interface StoreFactsInput extends Deployment {
   readonly broker: Broker;
-  readonly prefix: string;
   readonly registry: Registry | null;
   readonly now: () => number;
-  /** How long the look for queues that nobody knows may take, in ms. */
-  readonly searchMs?: number;
   /** After this, in ms, what nobody seems to know is looked at once more: a schedule may just be under way. */
   readonly againAfterMs?: number;
 }
 
 /** Looks only. */
 export async function readStoreFacts(input: StoreFactsInput): Promise<StoreFacts> {
-  const { broker, app, release, prefix, registry, now, searchMs = 5_000 } = input;
+  const { broker, app, release, registry, now } = input;
   const wanted = registry ? wantedOf(registry) : [];
-  const [found, known] = await Promise.all([findQueues(broker, prefix, searchMs), readKnown(broker)]);
+  const [found, known] = await Promise.all([findQueues(broker, searchMs), readKnown(broker)]);
   const { stored } = await readStore(broker);
   const declared = registry && new Map(registry.jobs.map(({ name, enabled }) => [name, enabled]));
   const ofSchedules = [...stored.values()].map(({ specification }) => specification.job);
@@ -75,6 +72,9 @@ export async function readStoreFacts(input: StoreFactsInput): Promise<StoreFacts
     processes,
   };
 }
+
+/** How long the look for queues that nobody knows may take, in ms. */
+const searchMs = 5_000;
 
 /** A producer makes a schedule's scheduler before it writes its entry: what has none is looked at twice. */
 async function findStrays({ broker, againAfterMs = 1_000 }: StoreFactsInput, queues: readonly QueueFacts[]) {

@@ -32,10 +32,12 @@ describe.skipIf(!hasRedisServer()).each(ways)('while Redis is $way', ({ go, reas
     for (let turn = 0; turn < 3; turn++) expectAway(await timed(() => enqueue()));
     expectAway(await timed(() => api.call('GET', '/v1/jobs/job/runs')));
     expectAway(await timed(() => api.call('GET', '/v1/jobs/job/runs/1')));
-    const reads = ['schedules', 'service', 'plan', 'audit'].map((of) => timed(() => api.call('GET', `/v1/${of}`)));
+    const reads = ['schedules', 'service', 'plan', 'doctor', 'audit'].map((of) =>
+      timed(() => api.call('GET', `/v1/${of}`)),
+    );
     const range = { from: '2026-11-01', to: '2026-11-02' };
     const changes = [timed(() => api.call('POST', '/v1/schedules/own/backfill', { json: range }))];
-    changes.push(timed(() => api.call('POST', '/v1/plan/apply')));
+    for (const path of ['plan/apply', 'doctor/fix']) changes.push(timed(() => api.call('POST', `/v1/${path}`)));
     for (const asked of await Promise.all([...reads, ...changes])) expectAway(asked);
     const pages = ['/schedules', '/day'].map((path) => timed(() => api.call('GET', path)));
     for (const { answer, tookMs } of await Promise.all(pages))

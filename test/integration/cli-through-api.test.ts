@@ -3,6 +3,7 @@ import { createPresence } from '../../src/broker/releases.js';
 import { createClient, type RondoClient } from '../../src/client/index.js';
 import { defineJob } from '../../src/jobs/define-job.js';
 import { createRegistry } from '../../src/jobs/registry.js';
+import type { Diagnosis } from '../../src/producers/examination.js';
 import { createGoneWatch } from '../../src/producers/gone-jobs.js';
 import { enqueue } from '../../src/producers/runs.js';
 import { commands, refused, rowsOf } from '../support/commands.js';
@@ -54,6 +55,44 @@ test('schedules are planned and applied through an API, by the code of the API',
   expectProblem(await api.call('POST', '/v1/plan/apply', { key: 'operate' }), 403, 'forbidden');
   const wrong = await api.call('POST', '/v1/plan/apply', { json: { yes: 'please' } });
   expectProblem(wrong, 422, 'request-invalid', { problems: [expect.objectContaining({ where: 'yes' })] });
+});
+
+test('the doctor finds through an API what it finds with Redis at hand, and mends it there', async () => {
+  const { broker, serve, local } = await start();
+  const warning = 'RONDO_PROT is no setting of this release and is ignored';
+  const api = await serve({ warnings: [warning] });
+  const doctor = async (command: typeof local, ...flags: string[]) => {
+    const { code, stdout } = await command.attempt('doctor', '--json', ...flags);
+    const { findings, ...rest } = JSON.parse(stdout) as Diagnosis;
+    return { code, ...rest, findings, ofStore: findings.filter(({ about }) => about === 'bullmq') };
+  };
+  await local('schedules', 'apply');
+  const queue = broker.queue('report');
+  await broker.client.zrem(queue.toKey('delayed'), 'repeat:nightly:4039372800000');
+
+  const seen = await doctor(commandsOn(api));
+  expect({ code: seen.code, serious: seen.serious }).toEqual({ code: 1, serious: true });
+  expect(seen.ofStore.map(({ code }) => code)).toContain('schedule-broken');
+  expect(seen.ofStore).toEqual((await doctor(local)).ofStore);
+  expect(seen.findings.filter(({ about }) => about === 'settings').map(({ what }) => what)).toEqual([warning]);
+  expect(Object.keys(seen.looked)).toEqual(['api', 'redis', 'store']);
+  expect(seen.looked.api).toContain(`app test, release 1, prefix ${broker.keys.prefix}, process ${process.pid} on `);
+  expect(await queue.getDelayedCount(), 'looking changes nothing').toBe(0);
+  expect(await broker.client.keys(`{${broker.keys.prefix}:doctor}*`)).toEqual([]);
+
+  const mended = await doctor(commandsOn(api), '--fix');
+  expect(mended.ofStore.filter(({ fixed }) => fixed).map(({ code }) => code)).toEqual(['schedule-broken']);
+  expect(await queue.getJobState('repeat:nightly:4039372800000')).toBe('delayed');
+  expect((await doctor(local)).ofStore.map(({ code }) => code)).not.toContain('schedule-broken');
+  const [entry] = await local.json('audit', '--limit', '1');
+  expect(entry).toMatchObject({ who: 'admin', via: 'api', action: 'POST /v1/doctor/fix', status: 200 });
+
+  for (const key of ['read', 'operate']) {
+    expectProblem(await api.call('GET', '/v1/doctor', { key }), 403, 'forbidden');
+    expectProblem(await api.call('POST', '/v1/doctor/fix', { key }), 403, 'forbidden');
+  }
+  const refusal = await commandsOn(api, 'read').attempt('doctor');
+  expect(refusal).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining('[forbidden]') });
 });
 
 test('an API whose code has lost most schedules removes them with --yes alone', async () => {

@@ -91,6 +91,8 @@ describe('a key for some jobs', () => {
       ['DELETE', '/v1/schedules/billing-daily'],
       ['PUT', '/v1/schedules/billing-daily', { job: 'mail-digest', every: '1h', payload: {} }],
       ['PUT', '/v1/schedules/new', { job: 'billing', every: '1h', payload: {} }],
+      ['GET', '/v1/doctor'],
+      ['POST', '/v1/doctor/fix'],
     ];
     for (const [method, path, json] of calls) {
       for (const key of ['shop', 'chief']) {

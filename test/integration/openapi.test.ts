@@ -77,6 +77,7 @@ describe('GET /openapi.json', () => {
       watch: createRunWatch(broker),
       live: createLive(),
       metrics: async () => ({ contentType: 'text/plain', text: '' }),
+      warnings: [],
     });
     const pages = /^\w+ (\/|\/login|\/logout|\/docs\/.*|\/\^.*|\/(board|schedules|day|workers|assets)\b.*)$/;
 
@@ -254,6 +255,8 @@ async function* goodCalls(api: Api): AsyncGenerator<GoodCall> {
     'listGoneJobs',
     'listWorkers',
     'getService',
+    'examineService',
+    'fixService',
     'isAlive',
     'isReady',
     'getOpenApi',

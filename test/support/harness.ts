@@ -95,6 +95,8 @@ export interface ServeOptions extends Partial<Pick<Config['http'], 'rateLimit' |
   readonly jobs?: readonly JobDefinition[];
   /** 1, unless told. */
   readonly release?: string;
+  /** What is odd about its settings: nothing, unless told. */
+  readonly warnings?: readonly string[];
   /** Any that is free, unless told. */
   readonly port?: number;
   readonly keys?: readonly ApiKey[];
@@ -162,12 +164,13 @@ export async function fixture(jobs: readonly JobDefinition[], options: { url?: s
       return supervisor;
     },
     async serve({ keys = keyPerScope, liveKeys = () => keys, now = Date.now, port = 0, ...rest } = {}) {
-      const { jobs: declared = jobs, release = '1', ...given } = rest;
+      const { jobs: declared = jobs, release = '1', warnings = [], ...given } = rest;
       const own = await open('fail-fast', declared);
       const settings = { rateLimit: null, trustProxy: false, corsOrigins: [], ...given } as const;
       const deployment = { app: 'test', release };
       const metrics = metricsOf(own.broker, declared);
-      const input = { ...own, deployment, keys: liveKeys, settings, emit: events.emit, now, metrics: metrics.read };
+      const asked = { keys: liveKeys, settings, warnings, emit: events.emit, now, metrics: metrics.read };
+      const input = { ...own, deployment, ...asked };
       const server = createApiServer({ ...input, host: '127.0.0.1', port });
       await server.start();
       onTestFinished(() => server.stop(Date.now()));

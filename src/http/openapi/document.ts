@@ -4,6 +4,7 @@ import { type ErrorCode, errorTable } from '../../errors.js';
 import type { JobDefinition } from '../../jobs/define-job.js';
 import { auditOperations } from './audit.js';
 import { backfillOperations } from './backfills.js';
+import { doctorOperations } from './doctor.js';
 import { jobOperations } from './jobs.js';
 import { errorsOf, type Operation } from './operation.js';
 import { payloadComponent, payloadName, refTo, takesNothing } from './payloads.js';
@@ -24,6 +25,7 @@ export const operations: readonly Operation[] = [
   ...backfillOperations,
   ...workerOperations,
   ...planOperations,
+  ...doctorOperations,
   ...auditOperations,
   ...serviceOperations,
 ];
