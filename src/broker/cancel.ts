@@ -7,15 +7,14 @@ import { createScript } from './scripts.js';
 import { endTurn } from './turns.js';
 
 /**
- * What became of the wish: the run is gone; whoever executes it, or takes it next, has been told; it had ended
- * before; there is no such run.
+ * What became of the wish: the run is gone; whoever executes it has been told; it had ended before; there is no such
+ * run; it is the next of its schedule, from which the scheduler goes on: that is for who knows the schedule.
  */
-export type Cancelled = 'removed' | 'told' | 'ended' | 'unknown';
+export type Cancelled = 'removed' | 'told' | 'ended' | 'unknown' | 'next';
 
 /**
  * Cancels a run, wherever it is. One that waits is removed, and its tick says so. One that executes has a mark put on
- * it, which its worker looks for twice a second; so has the run of a tick that nobody has taken yet, since its
- * scheduler goes on from there: it ends when it is taken.
+ * it, which its worker looks for twice a second.
  *
  * @param by who wants it, as people know them
  */
@@ -28,17 +27,23 @@ export async function cancelRun(broker: Broker, job: string, id: string, by: str
     const run = await broker.queue(job).getJob(id);
     // Its entry in a list may outlive it.
     if (!run) return 'unknown';
-    if (state !== 'active' && (await remove(broker, run, by))) return 'removed';
-    if (await tell(broker, run, state === 'delayed', by)) return 'told';
+    if (state !== 'active') {
+      const removed = await remove(broker, run, by);
+      if (removed !== 'kept') return removed;
+    }
+    if (await tellRun(broker, run, by)) return 'told';
   }
 }
 
-/** @returns false where it has ended meanwhile */
-async function tell(broker: Broker, run: Job, isDelayed: boolean, by: string): Promise<boolean> {
-  const { run: keyOf } = ledgerKeys(broker, { job: run.queueName, schedule: '' });
-  if ((await markScript(broker.client, [keyOf(String(run.id))], [by])) !== 1) return false;
-  // A retry of a chain's last run need not wait for its time to hear of it.
-  if (isDelayed && run.attemptsMade > 0) await run.promote().catch(() => {});
+/**
+ * Tells whoever executes a run, or takes it next.
+ *
+ * @returns false where it has ended meanwhile
+ */
+export async function tellRun(broker: Broker, run: Job, by: string): Promise<boolean> {
+  if ((await markScript(broker.client, [keyOf(broker, run)], [by])) !== 1) return false;
+  // A retry of a chain's last run need not wait for its time to hear of it; one that is not delayed is not promoted.
+  if (run.attemptsMade > 0) await run.promote().catch(() => {});
   return true;
 }
 
@@ -48,19 +53,29 @@ export async function readCancels(broker: Broker, job: string, ids: readonly str
   return (await readScript(broker.client, ids.map(run), [])) as (string | null)[];
 }
 
-/** @returns false where it is being executed by now, or is the one that its scheduler goes on from */
-async function remove(broker: Broker, run: Job, by: string): Promise<boolean> {
+/** It is kept where it executes by now, or where its scheduler goes on from it though it has begun. */
+async function remove(broker: Broker, run: Job, by: string): Promise<'removed' | 'next' | 'kept'> {
   const schedule = scheduleOf(run);
   const of = schedule === null ? null : { job: run.queueName, schedule };
   try {
     await run.remove();
   } catch (error) {
     const { code } = error as { code?: unknown };
-    if (code === ErrorCode.JobBelongsToJobScheduler || /locked|could not be removed/i.test(String(error))) return false;
+    if (code === ErrorCode.JobBelongsToJobScheduler) return (await hasTick(broker, run)) ? 'kept' : 'next';
+    if (/locked|could not be removed/i.test(String(error))) return 'kept';
     throw error;
   }
   if (of) await closeTick(broker, of, run, by);
-  return true;
+  return 'removed';
+}
+
+/** Whether a worker has claimed its tick. */
+async function hasTick(broker: Broker, run: Job): Promise<boolean> {
+  return (await broker.client.hexists(keyOf(broker, run), 'tick')) === 1;
+}
+
+function keyOf(broker: Broker, run: Job): string {
+  return ledgerKeys(broker, { job: run.queueName, schedule: '' }).run(String(run.id));
 }
 
 async function closeTick(broker: Broker, of: LedgerOf, run: Job, by: string): Promise<void> {

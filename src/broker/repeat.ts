@@ -15,10 +15,12 @@ export interface RepeatCarrier extends RepeatOptions {
   readonly policy?: MisfirePolicy;
   /** Told where code computes the times. */
   readonly schedule?: string;
+  /** Goes on after the tick that is due then, in ms since the epoch, though it is yet to come. */
+  readonly after?: number;
 }
 
 /** The pattern is for people alone, as Bull Board shows it; the times come from `timing`. */
-export function repeatOptions(schedule: string, timing: Timing, policy: MisfirePolicy): RepeatCarrier {
+export function repeatOptions(schedule: string, timing: Timing, policy: MisfirePolicy, after?: number): RepeatCarrier {
   const { misfire, grace, maxCatchUp } = defaultPolicy;
   const usual = policy.misfire === misfire && policy.grace === grace && policy.maxCatchUp === maxCatchUp;
   return {
@@ -26,6 +28,7 @@ export function repeatOptions(schedule: string, timing: Timing, policy: MisfireP
     timing,
     ...(!usual && { policy }),
     ...(timing.kind === 'next' && { schedule }),
+    ...(after !== undefined && { after }),
   };
 }
 
@@ -39,12 +42,12 @@ export function repeatOptions(schedule: string, timing: Timing, policy: MisfireP
 export function createRepeatStrategy(ruleOf: (schedule: string) => NextTick | undefined, emit: Emit): RepeatStrategy {
   // BullMQ's type says number, its own strategy answers undefined where nothing follows.
   return ((after: number, options: RepeatOptions) => {
-    const { schedule, timing } = options as RepeatCarrier;
+    const { schedule, timing, after: least = 0 } = options as RepeatCarrier;
     const rule = schedule === undefined ? undefined : ruleOf(schedule);
     try {
       if (!timing) throw new Error('its scheduler was not made by Rondo');
       if (timing.kind === 'next' && !rule) throw new Error('this release does not know its next()');
-      const time = nextTick(timing, after - offsetOf(timing), rule);
+      const time = nextTick(timing, Math.max(after, least) - offsetOf(timing), rule);
       return time === null ? undefined : time + offsetOf(timing);
     } catch (error) {
       emit({ type: 'schedule.uncomputable', schedule: schedule ?? options.key ?? 'unknown', reason: String(error) });

@@ -9,6 +9,7 @@ import { readAudit } from '../producers/audit.js';
 import { beginBackfill, previewBackfill, storedOr } from '../producers/backfill.js';
 import { backfillView, listBackfills, planView } from '../producers/backfill-views.js';
 import { viewSchedule } from '../producers/browse.js';
+import { cancel } from '../producers/cancel.js';
 import { deploy, planDeploy } from '../producers/deploy.js';
 import { enqueueBulk, enqueueRun } from '../producers/enqueue.js';
 import {
@@ -28,7 +29,7 @@ import { listProcesses } from '../producers/processes.js';
 import { putSchedule, putSchedules } from '../producers/put.js';
 import { redrive, retryRun } from '../producers/redrive.js';
 import { walkRuns } from '../producers/run-pages.js';
-import { cancel, findRun, listRuns } from '../producers/runs.js';
+import { findRun, listRuns } from '../producers/runs.js';
 import type { Deployment } from '../producers/schedules.js';
 import { readService } from '../producers/service.js';
 import { readStore } from '../producers/store.js';
@@ -106,7 +107,7 @@ export function redisControl(session: RedisSession): Control {
     async cancelRun(job, id, by = whoAmI()) {
       const { name } = await knownJob(broker, registry, job);
       const noted: Noted = { action: 'runs cancel', subject: { kind: 'run', job: name, id }, request: { by } };
-      return audited(session, noted, () => cancel(broker, name, id, by));
+      return audited(session, noted, () => cancel(broker, name, id, { by, now: Date.now }, quiet));
     },
     async retryRun(job, id) {
       const definition = registry.get(job);

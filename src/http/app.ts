@@ -87,7 +87,7 @@ export function createApp(input: AppInput): Express {
   const limits = settings.rateLimit ? [limitKeys(broker, settings.rateLimit, emit)] : [];
   const restrict = restrictToJobs(broker, registry);
   api.use(...limits, restrict, auditChanges({ broker, registry, emit }, 'api'));
-  api.use(runRoutes(broker, registry, now, watch));
+  api.use(runRoutes({ broker, registry, emit, now, watch }));
   api.use(runEventRoutes(broker, registry, watch));
   api.use(jobRoutes(broker, registry, deployment));
   api.use(jobPauseRoutes(broker, registry, now));

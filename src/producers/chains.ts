@@ -26,16 +26,21 @@ export async function readChains(
   return chains;
 }
 
-/** Makes BullMQ's chain of a schedule what it should be, or removes it where no tick is left. */
+/**
+ * Makes BullMQ's chain of a schedule what it should be, or removes it where no tick is left.
+ *
+ * @param after it goes on after the tick that is due then, though that is yet to come
+ */
 export async function upsertChain(
   broker: Broker,
   id: string,
   { job, timing, policy, payload, options }: Specification,
   next: number | null,
+  after?: number,
 ): Promise<void> {
   const queue = broker.queue(job);
   const template = { name: job, data: payload, opts: options };
-  const tryUpsert = () => queue.upsertJobScheduler(id, repeatOptions(id, timing, policy), template);
+  const tryUpsert = () => queue.upsertJobScheduler(id, repeatOptions(id, timing, policy, after), template);
   // BullMQ answers nothing, and does nothing, where no tick is left; its types do not say so.
   const upserted: unknown = await tryUpsert().catch(async (error: { code?: unknown }) => {
     if (error.code !== ErrorCode.SchedulerJobIdCollision || next === null) throw error;

@@ -208,7 +208,7 @@ function changeOf(wanted: Wanted, { stored, chains, now }: PlanInput): Change | 
   const found = stored.get(wanted.id);
   const chain = chains.get(wanted.id);
   const before = chain?.next ?? null;
-  const fault = faultOf(chain);
+  const fault = isOver(chain?.cursor, wanted.specification, now) ? null : faultOf(chain);
   if (found?.hash === wanted.hash && !fault && !found.held) return null;
   const after = tickAfter(wanted, now);
   if (after !== null && typeof after !== 'number') return after;
@@ -231,7 +231,7 @@ function repairOf(stored: Stored, { chains, now }: PlanInput): Change | null {
   const chain = chains.get(id);
   const before = chain?.next ?? null;
   if (unsettled?.removal) return { kind: 'remove', stored, before, after: null };
-  const fault = faultOf(chain);
+  const fault = isOver(chain?.cursor, specification, now) ? null : faultOf(chain);
   if (!unsettled && !fault) return null; // before anything is computed: there may be many of them
   const wanted = { id, hash, specification };
   const after = tickAfter({ ...wanted, specification: { ...specification, timing: timingOf(specification) } }, now);
@@ -261,6 +261,12 @@ function tickAfter({ id, specification, next }: Wanted, now: number): number | n
   } catch (error) {
     return { id, reason: `its next time cannot be computed: ${String(error)}` };
   }
+}
+
+/** Whether every tick that a schedule has is accounted for: also one that is yet to come, where it was cancelled. */
+export function isOver(cursor: Cursor | null | undefined, { timing }: Specification, now: number): boolean {
+  // What a schedule's own rule says may be another thing tomorrow.
+  return cursor?.next === null && (timing.kind !== 'next' || cursor.at > now);
 }
 
 /** What is wrong with BullMQ's chain of a schedule; null where nothing is. */

@@ -1,5 +1,4 @@
 import type { Job, JobState, JobType, Queue } from 'bullmq';
-import { cancelRun } from '../broker/cancel.js';
 import { backfillOf } from '../broker/lane.js';
 import { ledgerKeys } from '../broker/ledger-format.js';
 import { type Broker, versionOf } from '../broker/queues.js';
@@ -30,19 +29,6 @@ export async function findRun(
   const definition = definitionOf(job);
   const { text } = redactorOfRun(definition, found);
   return { ...(await viewOf(broker, definition, found, stateOf(state))), log: logs.map(text) };
-}
-
-/**
- * Cancels a run: one that waits is removed, one that executes has its signal aborted within a second, wherever it is.
- *
- * @param by who wants it, as people know them
- * @throws RondoError `run-unknown`, or `run-ended`
- */
-export async function cancel(broker: Broker, job: string, id: string, by: string): Promise<'removed' | 'told'> {
-  const done = await cancelRun(broker, job, id, by);
-  if (done === 'unknown') throw new RondoError('run-unknown', `${job} ${id}`);
-  if (done === 'ended') throw new RondoError('run-ended', `${job} ${id}`);
-  return done;
 }
 
 /** The run of an id: beside the runs lie keys of other kinds, which an id may name. */

@@ -3,7 +3,7 @@ import type { Broker } from '../broker/queues.js';
 import { unpackEntry } from '../broker/tick-entry.js';
 import { nextTick, offsetOf, type Timing, ticksAfter } from '../jobs/schedule.js';
 import { isoTime } from '../jobs/words.js';
-import { type Chain, faultOf, type Stored, timingOf } from './plan.js';
+import { type Chain, faultOf, isOver, type Stored, timingOf } from './plan.js';
 
 /** Worst last: what a reader looks for. */
 export const healths = ['sound', 'ended', 'disabled', 'paused', 'held', 'late', 'broken', 'ledger unreadable'] as const;
@@ -70,6 +70,7 @@ function isPausedAt(chain: Chain | undefined, now: number): boolean {
 function hasEnded(broker: Broker, { id, specification }: Stored, chain: Chain | undefined, now: number): boolean {
   const { timing } = specification;
   if (isSound(chain)) return false;
+  if (isOver(chain?.cursor, specification, now)) return true;
   if (timing.kind === 'next' && !broker.ruleOf(id)) return chain?.cursor?.next === null;
   return ticksDueAfter(broker, id, timing, now, 1).length === 0;
 }

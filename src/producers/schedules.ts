@@ -2,7 +2,7 @@ import { readCursor } from '../broker/ledger.js';
 import type { Broker } from '../broker/queues.js';
 import { wakeWaiting } from '../broker/turns.js';
 import type { Emit } from '../jobs/events.js';
-import { readChains, upsertChain } from './chains.js';
+import { readChains } from './chains.js';
 import { chunks } from './chunks.js';
 import { removeStored, resumeSchedule } from './operations.js';
 import {
@@ -10,6 +10,7 @@ import {
   type Change,
   type Conflict,
   cannotBeRead,
+  isOver,
   ownerOf,
   type Plan,
   type PlanInput,
@@ -18,9 +19,10 @@ import {
   type Stored,
   type Wanted,
 } from './plan.js';
+import { rechain } from './rechain.js';
 import { isSamePause, markAsStored, repairAtRunTime } from './settle.js';
 import { readStore, updateEntry } from './store.js';
-import { accountFor, beginAnew, watchTicks } from './watch.js';
+import { watchTicks } from './watch.js';
 
 /** Whose schedules a process keeps, and as which release. */
 export interface Deployment {
@@ -153,7 +155,13 @@ export function byJob(schedules: readonly { id: string; specification: Specifica
   return ids;
 }
 
-async function apply(broker: Broker, change: Change, input: ReconcileInput, state: State, emit: Emit): Promise<void> {
+async function apply(
+  broker: Broker,
+  change: Change,
+  input: ReconcileInput,
+  state: State,
+  emit: Emit,
+): Promise<unknown> {
   const owned = state.stored.get(idOf(change));
   if (owned?.owner === apiOwner) return repairAtRunTime(broker, owned.id, input.now(), emit);
   switch (change.kind) {
@@ -225,29 +233,25 @@ async function keepPauses(
   }
 }
 
+/** What the healing of a chain answers that only looked broken: its schedule is over. */
+const nothingToHeal = 'nothing to heal';
 type Upsert = Exclude<Change, { kind: 'remove' }>;
 type State = Pick<PlanInput, 'stored' | 'chains'>;
 
-/**
- * The ledger first: what is due by the old times keeps its entry, and its run, which the upsert would delete. The
- * store last: where the process dies in between, it still shows the change as due.
- */
-async function put(broker: Broker, change: Upsert, input: ReconcileInput, state: State, emit: Emit): Promise<void> {
+/** The store last: where the process dies in between, it still shows the change as due. */
+async function put(broker: Broker, change: Upsert, input: ReconcileInput, state: State, emit: Emit): Promise<unknown> {
   const { wanted } = change;
-  const { id, specification } = wanted;
-  const of = { job: specification.job, schedule: id };
+  const { id, specification, next: rule } = wanted;
   const chain = state.chains.get(id);
-  const cursor = input.isStart ? await readCursor(broker, of) : chain?.cursor;
-  if (cursor) {
-    const before = state.stored.get(id)?.specification ?? specification;
-    const timingFromNow = { timing: specification.timing, rule: wanted.next };
-    await accountFor(broker, { ...of, specification: before, cursor, now: input.now(), timingFromNow }, emit);
-  } else {
-    await beginAnew(broker, of, specification, input.now(), emit, change.kind === 'add' ? input.lastInLine : undefined);
-  }
-  // An upsert leaves fields that it does not know as they are.
-  if (chain?.edited) await broker.queue(of.job).removeJobScheduler(id);
-  await upsertChain(broker, id, specification, change.after);
+  const cursor = input.isStart
+    ? await readCursor(broker, { job: specification.job, schedule: id })
+    : (chain?.cursor ?? null);
+  if (change.kind === 'heal' && isOver(cursor, specification, input.now())) return nothingToHeal;
+  const before = state.stored.get(id)?.specification ?? specification;
+  const edited = chain?.edited ?? false;
+  const lost = change.kind === 'add' && input.lastInLine !== undefined && { lostSince: input.lastInLine };
+  const from = { rule, cursor, edited, now: input.now(), next: change.after, ...lost };
+  await rechain(broker, { id, specification, before, ...from }, emit);
   await store(broker, wanted, input, change.kind === 'add');
 }
 
@@ -270,12 +274,12 @@ async function hold(broker: Broker, ids: readonly string[], stored: ReadonlyMap<
   }
 }
 
-function report(change: Change, result: PromiseSettledResult<void>, emit: Emit): void {
+function report(change: Change, result: PromiseSettledResult<unknown>, emit: Emit): void {
   const schedule = idOf(change);
   const { job } = specificationOf(change);
   if (result.status === 'rejected') {
     emit({ type: 'schedule.failed', schedule, job, error: result.reason });
-  } else if (change.kind === 'heal') {
+  } else if (change.kind === 'heal' && result.value !== nothingToHeal) {
     emit({ type: 'schedule.healed', schedule, job, reason: change.reason, next: change.after });
   }
 }

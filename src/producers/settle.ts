@@ -2,12 +2,12 @@ import { endLedger, markPause, readCursor } from '../broker/ledger.js';
 import type { LedgerOf, Pause } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import type { Emit } from '../jobs/events.js';
-import { nextTick, offsetOf } from '../jobs/schedule.js';
-import { readChains, upsertChain } from './chains.js';
+import { readChains } from './chains.js';
 import { endBackfills } from './feed.js';
 import { apiOwner, isUnderWay, type Specification, timingOf } from './plan.js';
+import { dueAfter, rechain } from './rechain.js';
 import { type Entry, gone, readStored, updateEntry } from './store.js';
-import { accountFor, beginAnew } from './watch.js';
+import { accountFor } from './watch.js';
 
 /**
  * Brings ledger and chain of a schedule that was made at run time in line with its entry in the store, and marks the
@@ -70,24 +70,15 @@ export function isSamePause(a: Pause | null, b: Pause | null): boolean {
   return a?.since === b?.since && a?.until === b?.until;
 }
 
-/** The ledger first: what is due by the old times keeps its entry, and its run, which the upsert would delete. */
 async function setUp(broker: Broker, id: string, entry: Entry, now: number, emit: Emit): Promise<void> {
   const specification = effective(entry.specification);
   const { job, timing } = specification;
-  const of = { job, schedule: id };
-  const rule = broker.ruleOf(id);
   const chain = (await readChains(broker, new Map([[job, [id]]]))).get(id);
-  if (chain?.cursor) {
-    const before = effective(entry.unsettled?.before ?? specification);
-    const timingFromNow = { timing, rule };
-    await accountFor(broker, { ...of, specification: before, cursor: chain.cursor, now, timingFromNow }, emit);
-  } else {
-    await beginAnew(broker, of, specification, now, emit);
-  }
-  const next = nextTick(timing, now - offsetOf(timing), rule);
-  // An upsert leaves fields that it does not know as they are.
-  if (chain?.edited || next === null) await broker.queue(job).removeJobScheduler(id);
-  if (next !== null) await upsertChain(broker, id, specification, next + offsetOf(timing));
+  const before = effective(entry.unsettled?.before ?? specification);
+  const rule = broker.ruleOf(id);
+  const { cursor = null, edited = false } = chain ?? {};
+  const next = dueAfter(timing, now, rule);
+  await rechain(broker, { id, specification, before, rule, cursor, edited, now, next }, emit);
 }
 
 /** What waits, or is overdue, still runs: it was due. */

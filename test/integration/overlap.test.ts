@@ -1,17 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { readClaims, readCursor, readTicks } from '../../src/broker/ledger.js';
+import { readCursor, readTicks } from '../../src/broker/ledger.js';
 import type { Broker } from '../../src/broker/queues.js';
-import { iterationId } from '../../src/broker/repeat.js';
 import { isRange, type TickEntry } from '../../src/broker/tick-entry.js';
 import { defineJob } from '../../src/jobs/define-job.js';
 import type { Overlap } from '../../src/jobs/overlap.js';
 import { triggerSchedule } from '../../src/producers/operations.js';
-import { cancel } from '../../src/producers/runs.js';
 import { createGate } from '../support/gate.js';
 import { eventually, fixture } from '../support/harness.js';
-import { expectProblem } from '../support/http.js';
-import { writeJobs } from '../support/jobs-module.js';
-import { runWarm } from '../support/processes.js';
 import { prompt } from '../support/prompt.js';
 
 const of = { job: 'work', schedule: 'often' };
@@ -164,134 +159,6 @@ describe('a trigger', () => {
     held.open();
     await eventually(() => started.length === 2, 3_000);
     expect(started).toEqual([first.run, second.run]);
-  });
-});
-
-describe('cancel', () => {
-  it('of a run that is gone, but for its entry in a list, ends', async () => {
-    const { broker } = await fixture([defineJob({ name: 'work', run: () => null })]);
-    await broker.client.zadd(broker.queue('work').toKey('delayed'), Date.now() * 0x1000, 'ghost');
-
-    await expect(cancel(broker, 'work', 'ghost', 'somebody')).rejects.toMatchObject({ code: 'run-unknown' });
-  });
-
-  it('aborts a run on whichever worker executes it within a second, and its tick says by whom', prompt, async () => {
-    const aborted: number[] = [];
-    const started: string[] = [];
-    const job = defineJob({
-      name: 'work',
-      schedules: [{ id: 'often', at: new Date(Date.now() + 500) }],
-      run: ({ run, signal }) => {
-        started.push(run.id);
-        return new Promise((_resolve, reject) => {
-          signal.addEventListener('abort', () => {
-            aborted.push(Date.now());
-            reject(signal.reason);
-          });
-        });
-      },
-    });
-    const { broker, events, work, produce } = await fixture([job]);
-    await Promise.all([work(), work()]);
-    await produce();
-    const id = await eventually(() => started[0]);
-    const asked = Date.now();
-    expect(await cancel(broker, 'work', id, 'night-watch')).toBe('told');
-    await events.next('run.cancelled', ({ by }) => by === 'night-watch');
-    expect(Number(aborted[0]) - asked).toBeLessThan(1_000);
-    const [entry] = await settled(broker, 'cancelled');
-    expect(entry).toMatchObject({ outcome: 'cancelled', reason: 'by night-watch', attempts: 1 });
-    expect(await broker.queue('work').getJobState(id)).toBe('failed');
-    await expect(cancel(broker, 'work', id, 'x')).rejects.toMatchObject({ code: 'run-ended' });
-    await expect(cancel(broker, 'work', 'nothing', 'x')).rejects.toMatchObject({ code: 'run-unknown' });
-  });
-
-  it('gives up a run that ignores its signal after cancelGrace', async () => {
-    const started: string[] = [];
-    const job = defineJob({
-      name: 'work',
-      cancelGrace: 300,
-      run: ({ run, signal }) => {
-        started.push(`${run.id} ${signal.aborted}`);
-        return new Promise(() => {});
-      },
-    });
-    const { broker, events, work } = await fixture([job]);
-    await work();
-    const run = await broker.queue('work').add('work', {}, { attempts: 3 });
-    await eventually(() => started.length === 1);
-    await cancel(broker, 'work', String(run.id), 'ops');
-    const { durationMs } = await events.next('run.cancelled');
-    expect(durationMs).toBeGreaterThanOrEqual(300);
-    expect(await run.getState()).toBe('failed');
-    expect(started).toHaveLength(1);
-  });
-
-  it('removes what waits, is delayed or waits for its next attempt, and closes the tick of the last', async () => {
-    const job = defineJob({
-      name: 'work',
-      retry: { attempts: 2, backoff: 'fixed', delay: '1h', jitter: 0 },
-      schedules: [{ id: 'often', every: '1s' }],
-      run: () => {
-        throw new Error('not yet');
-      },
-    });
-    const { broker, events, work, produce } = await fixture([job]);
-    const delayed = await broker.queue('work').add('work', {}, { delay: 3_600_000 });
-    const waiting = await broker.queue('work').add('work', {});
-    expect(await cancel(broker, 'work', String(delayed.id), 'ops')).toBe('removed');
-    expect(await cancel(broker, 'work', String(waiting.id), 'ops')).toBe('removed');
-    expect(await broker.queue('work').getJobCounts('waiting', 'delayed')).toEqual({ waiting: 0, delayed: 0 });
-
-    await work();
-    await produce();
-    const { run, tick } = await events.next('run.failed', ({ tick }) => tick !== undefined);
-    expect(await cancel(broker, 'work', run, 'ops')).toBe('removed');
-    const { entries } = await readTicks(broker, of);
-    expect(entries.find((entry) => entry.time === tick)).toMatchObject({ outcome: 'cancelled', reason: 'by ops' });
-    expect((await readClaims(broker, of)).has(run)).toBe(false);
-  });
-
-  it('is asked for over HTTP by keys that may operate, and on the command line', async () => {
-    const job = defineJob({ name: 'work', run: () => null });
-    const { broker, prefix, serve } = await fixture([job]);
-    const api = await serve();
-    const add = async () => String((await broker.queue('work').add('work', {}, { delay: 3_600_000 })).id);
-    const at = (id: string) => `/v1/jobs/work/runs/${id}/cancel`;
-    const id = await add();
-    expectProblem(await api.call('POST', at(id), { key: 'read' }), 403, 'forbidden');
-    expect(await api.call('POST', at(id), { key: 'operate' })).toMatchObject({
-      status: 202,
-      body: { id, job: 'work', cancelled: 'removed' },
-    });
-    expectProblem(await api.call('POST', at(id), { key: 'operate' }), 404, 'run-unknown');
-
-    const other = await add();
-    const env = {
-      RONDO_JOBS: writeJobs(`export default [defineJob({ name: 'work', run: () => null })];`),
-      RONDO_PREFIX: prefix,
-    };
-    const done = await runWarm(['runs', 'cancel', 'work', other, '--by', 'ops', '--json'], { env });
-    expect(JSON.parse(done.stdout)).toEqual({ job: 'work', id: other, cancelled: 'removed' });
-    expect(await runWarm(['runs', 'cancel', 'work', other], { env })).toMatchObject({ code: 1 });
-  });
-
-  it('of a tick that nobody has taken yet keeps it from running, and the schedule goes on', async () => {
-    const ran: number[] = [];
-    const job = defineJob({
-      name: 'work',
-      schedules: [{ id: 'often', every: '1s' }],
-      run: ({ tick }) => void ran.push(Number(tick?.time)),
-    });
-    const { broker, work, produce } = await fixture([job]);
-    await produce();
-    const tick = Number((await readCursor(broker, of))?.next);
-    expect(await cancel(broker, 'work', iterationId('often', tick), 'ops')).toBe('told');
-    await work();
-    await eventually(() => ran.length >= 2);
-    expect(ran).not.toContain(tick);
-    const entries = await settled(broker, 'cancelled');
-    expect(entries[0]).toMatchObject({ time: tick, outcome: 'cancelled', reason: 'by ops' });
   });
 });
 

@@ -4,8 +4,9 @@ import { redriveAll } from '../../src/cli/control-http.js';
 import { createClient } from '../../src/client/index.js';
 import { NonRetryableError } from '../../src/errors.js';
 import { defineJob } from '../../src/jobs/define-job.js';
+import { cancel } from '../../src/producers/cancel.js';
 import { redrive, retryRun } from '../../src/producers/redrive.js';
-import { cancel, enqueue, findRun } from '../../src/producers/runs.js';
+import { enqueue, findRun } from '../../src/producers/runs.js';
 import { eventually, type Fixture, fixture } from '../support/harness.js';
 import { expectProblem, secretOf } from '../support/http.js';
 import { writeJobs } from '../support/jobs-module.js';
@@ -149,7 +150,7 @@ describe('a redrive', () => {
     await work();
     const id = await enqueue(broker, job, { n: 1, slow: true });
     await events.next('run.started');
-    await cancel(broker, 'flaky', id, 'ada');
+    await cancel(broker, 'flaky', id, { by: 'ada', now: Date.now }, () => {});
     await events.next('run.cancelled');
     await eventually(async () => (await findRun(broker, job, id)).code === 'run-cancelled');
 

@@ -474,6 +474,22 @@ describe('how much runs at once', () => {
     expect(most).toBe(3);
   });
 
+  it('begins a run before it fetches the next: those that are due do not wait for each other', async () => {
+    const gate = createGate();
+    const taken: Promise<number>[] = [];
+    const run = async () => {
+      taken.push(broker.queue('many').getActiveCount());
+      await gate.opened;
+    };
+    const job = defineJob({ name: 'many', concurrency: 40, run });
+    const { broker, work } = await fixture([job]);
+    await broker.queue('many').addBulk(Array.from({ length: 40 }, () => ({ name: 'many', data: {} })));
+    await work();
+    await eventually(() => taken.length === 40);
+    gate.open();
+    expect(await taken[0]).toBeLessThan(20);
+  });
+
   it('keeps to the rate limit, over all workers', async () => {
     const job = defineJob({ name: 'limited', rateLimit: { max: 2, per: 400 }, run: () => {} });
     const { broker, events, work } = await fixture([job]);

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { defineJob } from '../../src/jobs/define-job.js';
 import { createRegistry } from '../../src/jobs/registry.js';
+import type { Timing } from '../../src/jobs/schedule.js';
 import {
   type Chain,
   hashOf,
@@ -23,7 +24,7 @@ const healthy = chain(nextMinute, 'delayed');
 const nothing: Plan = { changes: [], unchanged: 0, conflicts: [], refused: null };
 
 function chain(next: number | null, iteration: Chain['iteration'], edited = false): Chain {
-  return { next, iteration, cursor: { at: now, next, pause: null }, claims: false, edited };
+  return { next, iteration, cursor: { at: now, next: next ?? nextMinute, pause: null }, claims: false, edited };
 }
 
 function specify(part: Partial<Specification> = {}): Specification {
@@ -163,6 +164,24 @@ describe('a broken chain', () => {
       }
     },
   );
+});
+
+describe('a schedule whose last tick was cancelled before it was due', () => {
+  const over: Chain = { ...chain(null, 'gone'), cursor: { at: nextMinute, next: null, pause: null } };
+
+  test.each<Timing>([{ kind: 'at', at: nextMinute }, { kind: 'next' }])('is over: nothing is healed (%j)', (timing) => {
+    const wanted = { ...want('a', { timing }), next: () => new Date(nextMinute) };
+    const result = planOf([wanted], [store('a', { timing })], { chains: { a: over } });
+    expect(result).toEqual({ ...nothing, unchanged: 1 });
+  });
+
+  test('is taken up again once that time is past, where code computes the times: it may say another thing by now', () => {
+    const timing = { kind: 'next' } as const;
+    const wanted = { ...want('a', { timing }), next: () => new Date(nextMinute) };
+    const past: Chain = { ...over, cursor: { at: now - minute, next: null, pause: null } };
+    const { changes } = planOf([wanted], [store('a', { timing })], { chains: { a: past } });
+    expect(changes).toMatchObject([{ kind: 'heal', after: nextMinute }]);
+  });
 });
 
 describe('what is no longer wanted', () => {

@@ -3,23 +3,33 @@ import { z } from 'zod';
 import type { Broker } from '../../broker/queues.js';
 import { duration } from '../../duration.js';
 import { type ErrorCode, errorTable } from '../../errors.js';
+import type { Emit } from '../../jobs/events.js';
 import type { Registry } from '../../jobs/registry.js';
+import { cancel } from '../../producers/cancel.js';
 import { definitionOf, knownJob } from '../../producers/gone-jobs.js';
 import { pageOfRuns } from '../../producers/run-pages.js';
 import { runStates } from '../../producers/run-view.js';
 import type { RunWatch } from '../../producers/run-watch.js';
-import { cancel, findRun, readRedactor } from '../../producers/runs.js';
+import { findRun, readRedactor } from '../../producers/runs.js';
 import { principalIn, requires } from '../guard.js';
 import { answerMs, nameIn, read } from '../request.js';
 import { untilEnded } from '../wait.js';
 import { withinMs } from '../within.js';
 import { enqueueRoutes } from './enqueue.js';
 
+export interface RunRoutesInput {
+  readonly broker: Broker;
+  readonly registry: Registry;
+  readonly emit: Emit;
+  readonly now: () => number;
+  readonly watch: RunWatch;
+}
+
 /**
  * Runs of a job: enqueue and list them, look at one or wait for it, cancel it. All but the first also of a job that is
  * gone from code.
  */
-export function runRoutes(broker: Broker, registry: Registry, now: () => number, watch: RunWatch): Router {
+export function runRoutes({ broker, registry, emit, now, watch }: RunRoutesInput): Router {
   // One router for what shares its addresses, which answers for all methods of them.
   const routes = enqueueRoutes(broker, registry, now);
   const jobIn = (request: Request) => withinMs(answerMs, knownJob(broker, registry, nameIn(request, 'job')));
@@ -44,7 +54,8 @@ export function runRoutes(broker: Broker, registry: Registry, now: () => number,
     const { name } = await jobIn(request);
     const id = nameIn(request, 'id');
     const by = principalIn(response)?.name ?? 'unknown';
-    response.status(202).json({ id, job: name, cancelled: await withinMs(answerMs, cancel(broker, name, id, by)) });
+    const cancelled = await withinMs(answerMs, cancel(broker, name, id, { by, now }, emit));
+    response.status(202).json({ id, job: name, cancelled });
   });
 
   return routes;

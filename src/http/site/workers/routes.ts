@@ -1,8 +1,8 @@
 import { type Response, Router } from 'express';
 import { z } from 'zod';
 import { RondoError } from '../../../errors.js';
+import { cancel } from '../../../producers/cancel.js';
 import { listProcesses } from '../../../producers/processes.js';
-import { cancel } from '../../../producers/runs.js';
 import { principalIn, requires } from '../../guard.js';
 import { answerMs, nameIn, read } from '../../request.js';
 import { withinMs } from '../../within.js';
@@ -21,7 +21,7 @@ const workersQuery = z.strictObject({
 });
 
 /** The Workers page: who is alive, what each executes, and a way to cancel that. */
-export function workersPageRoutes({ broker, registry, live, restrict, guardChanges }: SiteInput): Router {
+export function workersPageRoutes({ broker, registry, emit, now, live, restrict, guardChanges }: SiteInput): Router {
   const routes = Router();
 
   routes.get(section, async (request, response) => {
@@ -46,7 +46,7 @@ export function workersPageRoutes({ broker, registry, live, restrict, guardChang
   runs.post(path, requires('operate'), ...guardChanges, async (request, response) => {
     const { name } = registry.get(nameIn(request, 'job'));
     const by = principalIn(response)?.name ?? 'unknown';
-    const did = await withinMs(answerMs, cancel(broker, name, nameIn(request, 'id'), by)).then(
+    const did = await withinMs(answerMs, cancel(broker, name, nameIn(request, 'id'), { by, now }, emit)).then(
       () => 'cancel',
       (error: unknown) => {
         if (error instanceof RondoError && ['run-ended', 'run-unknown'].includes(error.code)) return 'ended';
