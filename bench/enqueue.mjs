@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import autocannon from 'autocannon';
 import { Redis } from 'ioredis';
-import { alternate, report } from './compare.mjs';
+import { alternate, quartilesOf, report } from './compare.mjs';
 
 const side = fileURLToPath(new URL('./enqueue-side.mjs', import.meta.url));
 export const secret = 'a-secret-for-the-benchmark';

@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from 'node:util';
 import { judge, type MisfirePolicy } from '../jobs/misfire.js';
 import { type NextTick, nextOr, offsetOf, overdueTicks, type Timing } from '../jobs/schedule.js';
 import { withExcluded } from './excluded-ticks.js';
@@ -112,7 +111,6 @@ export async function account(broker: Broker, asked: AccountInput): Promise<Acco
       entries.length,
       placeOf(input),
       found.left.map(({ outcome, count }) => `${outcome} ${count}`).join(' '),
-      isAhead(input) ? changedFrom(input) : '',
       ...entries.flatMap((entry) => [entry.time, packEntry(schedule, entry)]),
       ...toAdd.flatMap((tick) => [
         caughtUpId(schedule, tick),
@@ -130,8 +128,6 @@ function accountedAs(
   switch (type) {
     case 'done':
       return { type: 'accounted', ...found, cancelledBy: words[0] || null };
-    case 'taken':
-      return { type: 'accounted', ...found, own: null, cancelledBy: null };
     case 'again': {
       const [claim, pause, cancelledBy] = words;
       return {
@@ -160,11 +156,11 @@ interface Due {
 
 /** With the times that are excluded, and up to where all is accounted for then. */
 async function complete(input: AccountInput, due: Due): Promise<Due & { readonly at: number | null }> {
-  const { timing, rule, cursor, timingFromNow } = input;
+  const { timing, rule, now, cursor, timingFromNow } = input;
   const last = Math.max(due.run.at(-1) ?? -1, due.left.at(-1)?.to ?? -1);
   if (!timing.exclude && !timingFromNow?.timing.exclude) return { ...due, at: last < 0 ? null : last };
   // Where the times change, the old calendars have their say up to the change, and the new ones from there on.
-  const upTo = timingFromNow ? Math.max(last, changedFrom(input)) : last;
+  const upTo = timingFromNow ? Math.max(last, now - offsetOf(timingFromNow.timing)) : last;
   const at = upTo < 0 ? null : upTo;
   if (!timing.exclude || cursor.at === undefined) return { ...due, at };
   return { ...due, at, left: await withExcluded({ timing, rule, after: cursor.at, upTo, left: due.left }) };
@@ -203,27 +199,16 @@ function onTime({ timing, policy, rule, now, cursor, run }: AccountInput): Due |
 
 /** What is due, and what becomes of it: what falls into a pause is left, the rest is judged by the policy. */
 async function ticksDue(input: AccountInput): Promise<Due> {
-  const { timing, rule, cursor, timingFromNow } = input;
+  const { timing, rule, now, cursor, timingFromNow } = input;
   const first = isUnresolved(cursor.next) ? nextOr(timing, cursor.next.after, rule) : cursor.next;
   // Whoever has the rule goes on from here: that it is not known is not an end.
   const paused = isUnresolved(first) ? { run: [], left: [], next: first } : await pausedTicks(input, first);
   const due = typeof paused.next === 'number' ? await judgedTicks(input, paused.next) : paused;
   const left = due === paused ? paused.left : [...paused.left, ...due.left];
   if (!timingFromNow) return { ...due, left };
-  const at = isAhead(input) ? 0 : (cursor.at ?? 0);
-  const last = Math.max(due.run.at(-1) ?? 0, left.at(-1)?.to ?? 0, at);
-  return { ...due, left, next: nextOr(timingFromNow.timing, Math.max(changedFrom(input), last), timingFromNow.rule) };
-}
-
-/** Where the times change, what was accounted for before it was due, having been cancelled, says nothing of the others. */
-function isAhead({ timing, now, cursor: { at }, timingFromNow }: AccountInput): boolean {
-  const changes = timingFromNow !== undefined && !isDeepStrictEqual(timing, timingFromNow.timing);
-  return changes && at !== undefined && at + offsetOf(timing) > now;
-}
-
-/** From when on a schedule goes by its new times: those that are due from now on. */
-function changedFrom({ timing, timingFromNow, now }: AccountInput): number {
-  return now - offsetOf(timingFromNow?.timing ?? timing);
+  const offset = offsetOf(timingFromNow.timing);
+  const last = Math.max(due.run.at(-1) ?? 0, left.at(-1)?.to ?? 0, cursor.at ?? 0);
+  return { ...due, left, next: nextOr(timingFromNow.timing, Math.max(now - offset, last), timingFromNow.rule) };
 }
 
 async function pausedTicks({ timing, rule, now, cursor: { pause } }: AccountInput, first: number | null): Promise<Due> {
@@ -282,7 +267,7 @@ if run ~= '' then
   local tick = redis.call('HGET', job, 'tick')
   if tick then return { 'closed', tick } end
 end
-local stands = redis.call('HMGET', cursor, 'at', 'next', 'pause', 'ahead')
+local stands = redis.call('HMGET', cursor, 'at', 'next', 'pause')
 if not sound(stands[1], stands[2]) then return { 'none' } end
 local elsewhere = ARGV[11] ~= '' and stands[1] ~= ARGV[11]
 if elsewhere or (stands[2] or '') ~= ARGV[2] or (stands[3] or '') ~= ARGV[3] then
@@ -293,30 +278,20 @@ if ARGV[9] ~= '' and not redis.call('ZSCORE', ticks, ARGV[9]) then
   return { 'moved', stands[1], stands[2] or '', stands[3] or '' }
 end
 local at = ARGV[4] ~= '' and tonumber(ARGV[4]) > tonumber(stands[1]) and ARGV[4] or stands[1]
--- Ticks that were accounted for before they were due, and that the new times may have as well.
-if ARGV[13] ~= '' and tonumber(at) > tonumber(ARGV[13]) then
-  redis.call('HSET', cursor, 'ahead', at)
-  at = ARGV[13]
-end
 redis.call('HSET', cursor, 'at', at, 'next', ARGV[5])
 if ARGV[9] ~= '' then redis.call('ZREM', ticks, ARGV[9]) end
-local own = ARGV[7]
-local taken = own ~= '' and stands[4] and tonumber(own) <= tonumber(stands[4]) and redis.call('ZCOUNT', ticks, own, own) > 0
-if own ~= '' and not taken then
+if ARGV[7] ~= '' then
   redis.call('HSET', claims, run, ARGV[8])
-  if redis.call('EXISTS', job) == 1 then redis.call('HSET', job, 'tick', own) end
+  if redis.call('EXISTS', job) == 1 then redis.call('HSET', job, 'tick', ARGV[7]) end
 end
 for outcome, count in string.gmatch(ARGV[12], '(%S+) (%S+)') do redis.call('HINCRBY', KEYS[5], outcome, count) end
-local last = 13 + 2 * tonumber(ARGV[10])
-for i = 14, last, 2 do
-  if not (taken and ARGV[i] == own) then redis.call('ZADD', ticks, ARGV[i], ARGV[i + 1]) end
-end
-local runs = own ~= '' and not taken and 1 or 0
+local last = 12 + 2 * tonumber(ARGV[10])
+for i = 13, last, 2 do redis.call('ZADD', ticks, ARGV[i], ARGV[i + 1]) end
+local runs = ARGV[7] ~= '' and 1 or 0
 for i = last + 1, #ARGV, 2 do
   redis.call('HSET', claims, ARGV[i], ARGV[i + 1])
   runs = runs + 1
 end
 if runs > 0 then redis.call('HINCRBY', cursor, 'runs', runs) end
 trim(cursor, ticks, ARGV[6])
-if taken then return { 'taken' } end
 return { 'done', run ~= '' and redis.call('HGET', job, 'cancel') or '' }`);

@@ -112,9 +112,9 @@ export async function splitAt(
 
 const noneBefore = { overdue: null };
 
-/** A tick whose run had nothing to do may have another. One that a run of the same name was for may not. */
+/** A tick whose run had nothing to do may have another. One that a run of the same name was for, or that somebody cancelled, may not. */
 export function mayBeBackfilled(schedule: string, entry: TickEntry): boolean {
-  if (isRange(entry)) return true;
+  if (isRange(entry)) return entry.outcome !== 'cancelled';
   return entry.outcome === 'paused' || (entry.outcome === 'skipped' && !entry.run.startsWith(`tick:${schedule}:`));
 }
 

@@ -126,7 +126,7 @@ export type RondoEvent =
   | { readonly type: 'schedule.failed'; readonly schedule: string; readonly job: string; readonly error: unknown }
   | { readonly type: 'schedule.conflict'; readonly schedule: string; readonly reason: string }
   | {
-      /** Ticks that were due and that no run is for, from the first to the last. */
+      /** Ticks that are due, or were cancelled before they were, and that no run is for, from the first to the last. */
       readonly type: 'ticks.left';
       readonly schedule: string;
       readonly job: string;

@@ -3,16 +3,17 @@ import { account } from '../broker/account.js';
 import { cancelRun, tellRun } from '../broker/cancel.js';
 import { followUp } from '../broker/caught-up.js';
 import { readCursor } from '../broker/ledger.js';
+import { isUnresolved } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import { tickOf } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
 import type { Emit } from '../jobs/events.js';
 import { offsetOf } from '../jobs/schedule.js';
 import { upsertChain } from './chains.js';
-import { type Specification, timingOf } from './plan.js';
+import { type Stored, timingOf } from './plan.js';
 import { dueAfter } from './rechain.js';
 import { jobAt } from './runs.js';
-import { isLeaving } from './settle.js';
+import { isLeaving, settle } from './settle.js';
 import { readStored } from './store.js';
 import { accountFor } from './watch.js';
 
@@ -57,23 +58,55 @@ async function skipTick(
 ): Promise<'skipped' | 'moved' | 'unaccountable'> {
   const tick = tickOf(run);
   const stored = tick && (await readStored(broker, tick.schedule));
-  if (!stored || isLeaving(stored) || stored.unsettled) return 'unaccountable';
-  const specification: Specification = { ...stored.specification, timing: timingOf(stored.specification) };
-  const { timing, policy } = specification;
-  const of = { job: run.queueName, schedule: tick.schedule };
-  const due = tick.time + offsetOf(timing);
-  const rule = broker.ruleOf(tick.schedule);
+  if (!stored || isLeaving(stored)) return 'unaccountable';
+  if (stored.unsettled) {
+    // A change is under way, whose upsert would make the run anew.
+    await settle(broker, stored.id, stored, now(), emit);
+    return 'moved';
+  }
+  const closed = await closeTick(broker, { run, time: tick.time, stored }, { by, now }, emit);
+  if (closed !== 'closed') return closed;
+  await goOn(broker, stored, tick.time, now());
+  // One that was due already may still stand in a list: its scheduler has gone on.
+  await run.remove().catch(() => {});
+  return 'skipped';
+}
 
+/** Gives a tick its word, where it has none yet. */
+async function closeTick(
+  broker: Broker,
+  { run, time, stored }: { run: Job; time: number; stored: Stored },
+  { by, now }: CancelInput,
+  emit: Emit,
+): Promise<'closed' | 'moved' | 'unaccountable'> {
+  const specification = { ...stored.specification, timing: timingOf(stored.specification) };
+  const { timing, policy } = specification;
+  const of = { job: run.queueName, schedule: stored.id };
   let cursor = await readCursor(broker, of);
-  if (cursor && typeof cursor.next === 'number' && cursor.next < tick.time) {
+  if (cursor && typeof cursor.next === 'number' && cursor.next < time) {
     // What was missed before it keeps its own word.
-    await accountFor(broker, { ...of, specification, cursor, now: Math.min(now(), due - 1) }, emit);
+    const before = Math.min(now(), time + offsetOf(timing) - 1);
+    await accountFor(broker, { ...of, specification, cursor, now: before }, emit);
     cursor = await readCursor(broker, of);
   }
-  if (cursor?.next !== tick.time) return 'unaccountable';
+  if (!cursor || isUnresolved(cursor.next)) return 'unaccountable';
+  if (cursor.next === null || cursor.next > time) return cursor.at >= time ? 'closed' : 'unaccountable';
+  if (cursor.next < time) return 'unaccountable';
+  const rule = broker.ruleOf(stored.id);
   const found = await account(broker, { ...of, timing, policy, rule, now: now(), cursor, cancelledBy: by });
   if (found.type !== 'accounted') return 'moved';
   await followUp(broker, of, specification, found, emit);
-  await upsertChain(broker, tick.schedule, specification, dueAfter(timing, due, rule), due);
-  return 'skipped';
+  return 'closed';
+}
+
+/** Unsealed: where the schedule was changed meanwhile, a producer sees that what stands there is not how it should be. */
+async function goOn(broker: Broker, { id, specification: found }: Stored, time: number, now: number): Promise<void> {
+  const specification = { ...found, timing: timingOf(found) };
+  const { job, timing } = specification;
+  const cursor = await readCursor(broker, { job, schedule: id });
+  const after = Math.max(time, cursor?.at ?? time) + offsetOf(timing);
+  const next = dueAfter(timing, Math.max(now, after), broker.ruleOf(id));
+  await upsertChain(broker, id, specification, next, { after, seal: false });
+  const stored = await readStored(broker, id);
+  if (!stored || isLeaving(stored)) await broker.queue(job).removeJobScheduler(id);
 }

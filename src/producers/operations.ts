@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { takeBackCancelled } from '../broker/cancelled-ahead.js';
 import { endLedger, readCursor } from '../broker/ledger.js';
 import type { LedgerOf } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
@@ -6,6 +7,7 @@ import { triggeredId } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
 import { mustBeEnabled } from '../jobs/define-job.js';
 import type { Emit } from '../jobs/events.js';
+import { offsetOf } from '../jobs/schedule.js';
 import { endBackfills } from './feed.js';
 import { apiOwner, type Stored } from './plan.js';
 import { isLeaving, markAsStored, markUnsettled, settle } from './settle.js';
@@ -121,6 +123,7 @@ async function removePut(broker: Broker, id: string, now: number, emit: Emit): P
 export async function removeStored(broker: Broker, stored: Stored, now: number, emit: Emit): Promise<void> {
   const { id, specification } = stored;
   const of = ledgerOf(stored);
+  await takeBackCancelled(broker, of, offsetOf(specification.timing), now);
   const cursor = await readCursor(broker, of);
   if (cursor) await accountFor(broker, { ...of, specification, cursor, now }, emit);
   await broker.queue(of.job).removeJobScheduler(id);

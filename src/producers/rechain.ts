@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { Cursor } from '../broker/ledger-format.js';
+import { takeBackCancelled } from '../broker/cancelled-ahead.js';
+import { readCursor } from '../broker/ledger.js';
 import type { Broker } from '../broker/queues.js';
 import type { Emit } from '../jobs/events.js';
 import { type NextTick, nextOr, offsetOf, type Timing } from '../jobs/schedule.js';
@@ -14,9 +15,7 @@ export interface Rechain {
   /** What it was: what its ledger has gone by. */
   readonly before: Specification;
   readonly rule: NextTick | undefined;
-  /** Where its ledger stands; null where it has none. */
-  readonly cursor: Cursor | null;
-  /** From when on nobody knows what became of its ticks, where it has none. */
+  /** From when on nobody knows what became of its ticks, where it has no ledger. */
   readonly lostSince?: number;
   /** Whether a hand has been at its scheduler. */
   readonly edited: boolean;
@@ -28,11 +27,15 @@ export interface Rechain {
 /**
  * Brings ledger and chain of a schedule in line with what it is to be. The ledger first: what is due by the old times
  * keeps its entry, and its run, which the upsert would delete.
+ *
+ * @returns when its next run is due, in ms since the epoch
  */
-export async function rechain(broker: Broker, input: Rechain, emit: Emit): Promise<void> {
-  const { id, specification, before, rule, cursor, now } = input;
+export async function rechain(broker: Broker, input: Rechain, emit: Emit): Promise<number | null> {
+  const { id, specification, before, rule, now } = input;
   const { job, timing } = specification;
   const of = { job, schedule: id };
+  if (!isDeepStrictEqual(before.timing, timing)) await takeBackCancelled(broker, of, offsetOf(before.timing), now);
+  const cursor = await readCursor(broker, of);
   if (cursor) {
     const timingFromNow = { timing, rule };
     await accountFor(broker, { ...of, specification: before, cursor, now, timingFromNow }, emit);
@@ -41,9 +44,12 @@ export async function rechain(broker: Broker, input: Rechain, emit: Emit): Promi
   }
   // An upsert leaves fields that it does not know as they are.
   if (input.edited) await broker.queue(job).removeJobScheduler(id);
-  const ahead = isDeepStrictEqual(before.timing, timing) && cursor ? cursor.at + offsetOf(timing) : 0;
-  if (ahead <= now) await upsertChain(broker, id, specification, input.next);
-  else await upsertChain(broker, id, specification, dueAfter(timing, ahead, rule), ahead);
+  // Read once more: somebody may have cancelled what comes next meanwhile.
+  const at = cursor && (await readCursor(broker, of))?.at;
+  const ahead = at ? at + offsetOf(timing) : now;
+  const next = ahead > now ? dueAfter(timing, ahead, rule) : input.next;
+  await upsertChain(broker, id, specification, next, ahead > now ? { after: ahead } : {});
+  return next;
 }
 
 /** When the first tick after one that is due then is due itself, as far as anybody knows. */

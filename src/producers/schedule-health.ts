@@ -84,7 +84,8 @@ function isSound(chain: Chain | undefined): boolean {
 export function nextDue(broker: Broker, { id, specification, pause }: Stored, chain: Chain | undefined, now: number) {
   if (pause && pauseHolds(pause, now)) {
     const timing = timingOf(specification);
-    const [first] = pause.until === null ? [] : ticksDueAfter(broker, id, timing, pause.until, 1);
+    const ahead = (chain?.cursor?.at ?? 0) + offsetOf(timing); // beyond now where somebody has cancelled what comes
+    const [first] = pause.until === null ? [] : ticksDueAfter(broker, id, timing, Math.max(pause.until, ahead), 1);
     return first === undefined ? null : first + offsetOf(timing);
   }
   return chain && isSound(chain) ? chain.next : null;

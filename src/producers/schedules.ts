@@ -67,6 +67,7 @@ export async function reconcile(broker: Broker, input: ReconcileInput, emit: Emi
   const planned = plan({ ...input, ...state, now: input.now() });
   const mayGoOn = input.mayGoOn ?? (() => true);
   const failed: { id: string; error: unknown }[] = [];
+  const idle = new Set<Change>();
   for (const batch of chunks(planned.changes, 500)) {
     if (!mayGoOn()) break;
     const results = await Promise.allSettled(batch.map((change) => apply(broker, change, input, state, emit)));
@@ -74,6 +75,7 @@ export async function reconcile(broker: Broker, input: ReconcileInput, emit: Emi
       const change = batch[index];
       if (!change) return;
       if (result.status === 'rejected') failed.push({ id: idOf(change), error: result.reason });
+      else if (result.value === nothingToHeal) idle.add(change);
       report(change, result, emit);
     });
   }
@@ -88,7 +90,7 @@ export async function reconcile(broker: Broker, input: ReconcileInput, emit: Emi
   if (!input.isStart) await lookAfter(broker, own, state.chains, input.now(), mayGoOn, emit);
   emit({
     type: 'schedules.reconciled',
-    ...countByKind(planned.changes),
+    ...countByKind(planned.changes.filter((change) => !idle.has(change))),
     unchanged: planned.unchanged,
     durationMs: Math.round(performance.now() - startedAt),
   });
@@ -113,8 +115,8 @@ export async function heal(
   const failed: { id: string; error: unknown }[] = [];
   for (const change of broken) {
     try {
-      await apply(broker, change, input, state, emit);
-      healed.push(idOf(change));
+      const done = await apply(broker, change, input, state, emit);
+      if (done !== nothingToHeal) healed.push(idOf(change));
     } catch (error) {
       failed.push({ id: idOf(change), error });
     }
@@ -163,7 +165,9 @@ async function apply(
   emit: Emit,
 ): Promise<unknown> {
   const owned = state.stored.get(idOf(change));
-  if (owned?.owner === apiOwner) return repairAtRunTime(broker, owned.id, input.now(), emit);
+  if (owned?.owner === apiOwner) {
+    return (await repairAtRunTime(broker, owned.id, input.now(), emit)) ? change.after : nothingToHeal;
+  }
   switch (change.kind) {
     case 'add':
     case 'heal':
@@ -238,21 +242,33 @@ const nothingToHeal = 'nothing to heal';
 type Upsert = Exclude<Change, { kind: 'remove' }>;
 type State = Pick<PlanInput, 'stored' | 'chains'>;
 
-/** The store last: where the process dies in between, it still shows the change as due. */
-async function put(broker: Broker, change: Upsert, input: ReconcileInput, state: State, emit: Emit): Promise<unknown> {
+/**
+ * The store last: where the process dies in between, it still shows the change as due.
+ *
+ * @returns when its next run is due, in ms since the epoch, or that nothing was to be done
+ */
+async function put(
+  broker: Broker,
+  change: Upsert,
+  input: ReconcileInput,
+  state: State,
+  emit: Emit,
+): Promise<number | null | typeof nothingToHeal> {
   const { wanted } = change;
   const { id, specification, next: rule } = wanted;
-  const chain = state.chains.get(id);
-  const cursor = input.isStart
-    ? await readCursor(broker, { job: specification.job, schedule: id })
-    : (chain?.cursor ?? null);
-  if (change.kind === 'heal' && isOver(cursor, specification, input.now())) return nothingToHeal;
+  const now = input.now();
+  // The first look has read no ledgers.
+  if (change.kind === 'heal' && input.isStart) {
+    const cursor = await readCursor(broker, { job: specification.job, schedule: id });
+    if (isOver(cursor, specification, now)) return nothingToHeal;
+  }
   const before = state.stored.get(id)?.specification ?? specification;
-  const edited = chain?.edited ?? false;
+  const edited = state.chains.get(id)?.edited ?? false;
   const lost = change.kind === 'add' && input.lastInLine !== undefined && { lostSince: input.lastInLine };
-  const from = { rule, cursor, edited, now: input.now(), next: change.after, ...lost };
-  await rechain(broker, { id, specification, before, ...from }, emit);
+  const what = { id, specification, before, rule, edited, now, next: change.after, ...lost };
+  const next = await rechain(broker, what, emit);
   await store(broker, wanted, input, change.kind === 'add');
+  return next;
 }
 
 /** Keeps what an operator has said of the schedule. */
@@ -280,7 +296,7 @@ function report(change: Change, result: PromiseSettledResult<unknown>, emit: Emi
   if (result.status === 'rejected') {
     emit({ type: 'schedule.failed', schedule, job, error: result.reason });
   } else if (change.kind === 'heal' && result.value !== nothingToHeal) {
-    emit({ type: 'schedule.healed', schedule, job, reason: change.reason, next: change.after });
+    emit({ type: 'schedule.healed', schedule, job, reason: change.reason, next: result.value as number | null });
   }
 }
 

@@ -1,10 +1,12 @@
+import { takeBackCancelled } from '../broker/cancelled-ahead.js';
 import { endLedger, markPause, readCursor } from '../broker/ledger.js';
 import type { LedgerOf, Pause } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import type { Emit } from '../jobs/events.js';
+import { offsetOf } from '../jobs/schedule.js';
 import { readChains } from './chains.js';
 import { endBackfills } from './feed.js';
-import { apiOwner, isUnderWay, type Specification, timingOf } from './plan.js';
+import { apiOwner, isOver, isUnderWay, type Specification, timingOf } from './plan.js';
 import { dueAfter, rechain } from './rechain.js';
 import { type Entry, gone, readStored, updateEntry } from './store.js';
 import { accountFor } from './watch.js';
@@ -48,10 +50,18 @@ export function isLeaving({ unsettled }: Pick<Entry, 'unsettled'>): boolean {
   return unsettled?.removal === true;
 }
 
-/** Does what a producer has found to be left undone, unless somebody is at it by now. */
-export async function repairAtRunTime(broker: Broker, id: string, now: number, emit: Emit): Promise<void> {
+/**
+ * Does what a producer has found to be left undone, unless somebody is at it by now.
+ *
+ * @returns false where nothing was to be done
+ */
+export async function repairAtRunTime(broker: Broker, id: string, now: number, emit: Emit): Promise<boolean> {
   const entry = await readStored(broker, id);
-  if (entry?.owner === apiOwner && !isUnderWay(entry, now)) await settle(broker, id, entry, now, emit);
+  if (entry?.owner !== apiOwner || isUnderWay(entry, now)) return false;
+  const cursor = await readCursor(broker, { job: entry.specification.job, schedule: id });
+  if (!entry.unsettled && isOver(cursor, entry.specification, now)) return false;
+  await settle(broker, id, entry, now, emit);
+  return true;
 }
 
 /** Two operators may be at it: whoever marks last has looked at what the store says since. */
@@ -76,9 +86,8 @@ async function setUp(broker: Broker, id: string, entry: Entry, now: number, emit
   const chain = (await readChains(broker, new Map([[job, [id]]]))).get(id);
   const before = effective(entry.unsettled?.before ?? specification);
   const rule = broker.ruleOf(id);
-  const { cursor = null, edited = false } = chain ?? {};
-  const next = dueAfter(timing, now, rule);
-  await rechain(broker, { id, specification, before, rule, cursor, edited, now, next }, emit);
+  const { edited = false } = chain ?? {};
+  await rechain(broker, { id, specification, before, rule, edited, now, next: dueAfter(timing, now, rule) }, emit);
 }
 
 /** What waits, or is overdue, still runs: it was due. */
@@ -86,6 +95,7 @@ async function takeDown(broker: Broker, id: string, entry: Entry, now: number, e
   const specification = effective(entry.unsettled?.before ?? entry.specification);
   const { job } = entry.specification;
   const of = { job, schedule: id };
+  await takeBackCancelled(broker, of, offsetOf(specification.timing), now);
   const cursor = await readCursor(broker, of);
   if (cursor) await accountFor(broker, { ...of, specification, cursor, now }, emit);
   await broker.queue(job).removeJobScheduler(id);

@@ -162,8 +162,8 @@ export async function showSchedule(broker: Broker, id: string, now: number, tick
   const view = viewOf(broker, stored, chains.get(id), ends.get(id), now);
   const timing = timingOf(stored.specification);
   // From the next run on: those before it are accounted for, having been cancelled.
-  const next = nextDue(broker, stored, chains.get(id), now) ?? now;
-  const after = pauseHolds(stored.pause ?? null, now) ? (stored.pause?.until ?? null) : Math.max(now, next - 1);
+  const next = nextDue(broker, stored, chains.get(id), now);
+  const after = pauseHolds(stored.pause ?? null, now) && next === null ? null : Math.max(now, (next ?? now) - 1);
   const upcoming = after === null || view.health === 'ended' ? [] : ticksDueAfter(broker, id, timing, after, 3);
   return {
     ...view,

@@ -1,11 +1,9 @@
-import { once } from 'node:events';
 import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { expect, it, onTestFinished } from 'vitest';
 import { eventually, fixture } from '../support/harness.js';
+import { listen } from '../support/http.js';
 import { freshFolder, writeJobs } from '../support/jobs-module.js';
 import { type Line, type Program, startProgram } from '../support/processes.js';
 
@@ -125,18 +123,13 @@ async function openOffice() {
     lines.push(...post.lines.slice(Math.max(0, lines.length - post.known)));
     kept.set(job, lines);
   };
-  const server = createServer(async (request, response) => {
+  const { url } = await listen(async (request, response) => {
     const job = request.url?.slice(1) ?? '';
     if (request.method === 'POST') take(job, JSON.parse(await text(request)) as Post);
     response.end(String(kept.get(job)?.length ?? 0));
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
   });
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url,
     lines: (job: string) => kept.get(job) ?? [],
     /** The times of a job's ticks that came, in order and each once; of one release or of all. */
     ticks: (job: string, release?: number) => {

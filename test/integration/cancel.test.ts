@@ -1,5 +1,7 @@
+import type { RepeatOptions } from 'bullmq';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { mayBeBackfilled } from '../../src/broker/backfill-claim.js';
 import { readClaims, readCursor, readTicks } from '../../src/broker/ledger.js';
 import type { Broker } from '../../src/broker/queues.js';
 import { iterationId } from '../../src/broker/repeat.js';
@@ -220,7 +222,7 @@ describe('cancelling the next run of a schedule', () => {
     });
   });
 
-  it('says nothing of other times, and runs no tick twice that these have as well', async () => {
+  it('is taken back where the times change: what they have from now on runs, that tick too', async () => {
     const { broker, apply, ran, work } = await setting();
     const tick = Math.ceil(Date.now() / 2_000) * 2_000 + 4_000;
     await apply({ at: new Date(tick) });
@@ -228,12 +230,79 @@ describe('cancelling the next run of a schedule', () => {
     await apply({ every: '2s' });
     expect(await nextOf(broker)).toBeLessThanOrEqual(tick - 2_000);
     await work();
-    await eventually(() => ran.length >= 2 && Number(ran.at(-1)) > tick);
-    expect(ran).toContain(tick - 2_000);
-    expect(ran).toContain(tick + 2_000);
-    expect(ran).not.toContain(tick);
+    await eventually(() => Number(ran.at(-1)) > tick);
+    expect(ran.slice(-3)).toEqual([tick - 2_000, tick, tick + 2_000]);
     const { entries } = await readTicks(broker, of);
-    expect(entries.filter(({ time }) => time === tick)).toMatchObject([{ outcome: 'cancelled' }]);
+    expect(entries.filter(({ time }) => time === tick)).toMatchObject([{ outcome: 'succeeded' }]);
+  });
+
+  it('is taken back where the schedule goes: declared again, it has that tick anew', async () => {
+    const { broker, apply } = await setting();
+    await apply();
+    const tick = await nextOf(broker);
+    await cancel(broker, iterationId('often', tick), 'ops');
+    await apply(null);
+    expect((await readTicks(broker, of)).entries).toEqual([]);
+    await apply();
+    expect(await nextOf(broker)).toBe(tick);
+    expect((await broker.queue('work').getDelayed()).map(({ id }) => id)).toEqual([iterationId('often', tick)]);
+  });
+
+  it('of a run that is due removes it while its queue is paused, and where it is the last', async () => {
+    const { broker, apply } = await setting();
+    const at = Date.now() + 300;
+    for (const times of [{}, { at: new Date(at) }]) {
+      await apply(times);
+      const tick = await nextOf(broker);
+      await broker.queue('work').promoteJobs();
+      await broker.queue('work').pause();
+      expect(await cancel(broker, iterationId('often', tick), 'ops')).toBe('removed');
+      expect(await broker.queue('work').getJobState(iterationId('often', tick))).toBe('unknown');
+      await broker.queue('work').resume();
+    }
+    expect(await broker.queue('work').getJobCounts('waiting', 'delayed')).toEqual({ waiting: 0, delayed: 0 });
+  });
+
+  it('that was left half done is finished by the next word, with one entry', async () => {
+    const { broker, apply } = await setting();
+    await apply();
+    const tick = await nextOf(broker);
+    const id = iterationId('often', tick);
+    const { opts } = (await broker.queue('work').getJob(id)) as { opts: { repeat?: RepeatOptions } };
+    await cancel(broker, id, 'ada');
+    // As if the first had died between the ledger and the chain.
+    await broker.queue('work').upsertJobScheduler('often', opts.repeat ?? {}, { name: 'work' });
+    expect(await broker.queue('work').getJobState(id)).toBe('delayed');
+    expect(await cancel(broker, id, 'bob')).toBe('removed');
+    expect(await broker.queue('work').getJobState(id)).toBe('unknown');
+    expect((await readTicks(broker, of)).entries).toMatchObject([{ time: tick, reason: 'by ada' }]);
+  });
+
+  it('and deploying a change at once, thirty times, leaves one entry for each, and the chain where the ledger stands', async () => {
+    const { broker, apply } = await setting();
+    await apply();
+    const cancelled: number[] = [];
+    for (let n = 2; n < 32; n++) {
+      const tick = await nextOf(broker);
+      const [done] = await Promise.all([
+        cancel(broker, iterationId('often', tick), 'ops').catch(() => 'gone'),
+        apply({ payload: { n } }),
+      ]);
+      if (done === 'removed') cancelled.push(tick);
+      await apply({ payload: { n } });
+      const next = await nextOf(broker);
+      const delayed = await broker.queue('work').getDelayed();
+      expect(delayed.map(({ id, data }) => ({ id, data }))).toEqual([{ id: iterationId('often', next), data: { n } }]);
+    }
+    expect(cancelled.length).toBeGreaterThan(0);
+    const { entries } = await readTicks(broker, of);
+    expect(entries.map(({ time }) => time)).toEqual(cancelled);
+  });
+
+  it('is not undone by a backfill', async () => {
+    const entry = { time: 0, to: 0, count: 1, outcome: 'cancelled' } as const;
+    expect(mayBeBackfilled('often', entry)).toBe(false);
+    expect(mayBeBackfilled('often', { ...entry, outcome: 'missed' })).toBe(true);
   });
 
   it('of a schedule that the store does not know marks the run, which ends when it is taken', async () => {
@@ -268,8 +337,8 @@ async function setting() {
       run: ({ tick }) => void ran.push(Number(tick?.time)),
     });
   const { broker, work } = await fixture([jobWith({})]);
-  const apply = async (times: Times = {}) => {
-    const wanted = wantedOf(createRegistry([jobWith(times)]));
+  const apply = async (times: Times | null = {}) => {
+    const wanted = times ? wantedOf(createRegistry([jobWith(times)])) : [];
     const { failed } = await reconcile(broker, { app: 'test', release: '1', wanted, now: Date.now }, () => {});
     expect(failed).toEqual([]);
   };

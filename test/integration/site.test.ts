@@ -1,4 +1,3 @@
-import { createServer } from 'node:http';
 import express from 'express';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { html } from '../../src/http/site/html.js';
@@ -7,7 +6,7 @@ import { defineJob } from '../../src/jobs/define-job.js';
 import { readStored } from '../../src/producers/store.js';
 import { sentEvents } from '../support/event-stream.js';
 import { eventually, fixture } from '../support/harness.js';
-import { apiKey, type Call, keyPerScope } from '../support/http.js';
+import { apiKey, type Call, keyPerScope, listen } from '../support/http.js';
 
 const jobs = [
   defineJob({ name: 'mail-digest', schedules: [{ id: 'day', every: '1h' }], run: () => null }),
@@ -163,15 +162,9 @@ async function serve(source: LiveSource, options: LiveOptions) {
       response.status(503).end();
     }
   });
-  const server = createServer(app).listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  onTestFinished(() => {
-    live.stop();
-    server.closeAllConnections();
-    server.close();
-  });
-  const address = server.address();
-  return { live, url: `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}/` };
+  const { url } = await listen(app);
+  onTestFinished(() => live.stop());
+  return { live, url: `${url}/` };
 }
 
 interface Told {

@@ -1,10 +1,9 @@
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { syncTokens } from '../../src/jobs/catalog/sync-tokens.js';
 import { createDatabase } from '../../src/postgres/database.js';
 import { migrate } from '../../src/postgres/migrate.js';
 import { type LeftByRun, runJob } from '../../src/testing/index.js';
+import { listen } from '../support/http.js';
 import { postgresPrograms, startPostgres } from '../support/postgres.js';
 
 describe.skipIf(postgresPrograms() === null)('sync-tokens', () => {
@@ -137,7 +136,7 @@ async function serve(pages: Pages) {
   const first = new Promise<void>((resolve) => {
     tell = resolve;
   });
-  const server = createServer((request, response) => {
+  const { url } = await listen((request, response) => {
     const {
       status = 200,
       body,
@@ -153,12 +152,7 @@ async function serve(pages: Pages) {
     response.writeHead(same ? 304 : status, { ...(link && { link }), ...(etag && { etag }) });
     response.end(same ? undefined : text);
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked, first };
+  return { url, asked, first };
 }
 
 function tokens(...names: string[]) {

@@ -1,8 +1,6 @@
-import { once } from 'node:events';
-import { createServer, type IncomingMessage } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { onTestFinished } from 'vitest';
+import type { IncomingMessage } from 'node:http';
 import { eventually } from './harness.js';
+import { listen } from './http.js';
 
 /** A span as a collector gets it. */
 export interface CollectedSpan {
@@ -29,7 +27,7 @@ export async function startCollector(status: number | null = 200) {
   const answers = { status };
   const texts: string[] = [];
   const requests: IncomingMessage[] = [];
-  const server = createServer(async (request, response) => {
+  const { url } = await listen(async (request, response) => {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     requests.push(request);
@@ -39,14 +37,8 @@ export async function startCollector(status: number | null = 200) {
     texts.push(body.toString('latin1'));
     response.writeHead(answers.status, { 'content-type': 'application/x-protobuf' }).end();
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url,
     /** What it has taken. */
     spans,
     answers,

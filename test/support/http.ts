@@ -89,21 +89,26 @@ export interface Received {
   readonly body: string;
 }
 
-/** A server on loopback that others are made to call; closed when the test is over. */
-export async function startTarget(answer: RequestListener, host = '127.0.0.1') {
-  const received: Received[] = [];
-  const server = createServer(async (request, response) => {
-    let body = '';
-    for await (const chunk of request.setEncoding('utf8')) body += chunk;
-    received.push({ method: String(request.method), url: String(request.url), headers: request.headers, body });
-    answer(request, response);
-  });
-  server.listen(0, host);
+/** A server on loopback, on any port that is free; closed when the test is over. */
+export async function listen(answer: RequestListener, host = '127.0.0.1') {
+  const server = createServer(answer).listen(0, host);
   await once(server, 'listening');
   onTestFinished(() => {
     server.closeAllConnections();
     server.close();
   });
   const { port } = server.address() as AddressInfo;
-  return { received, port, url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`, server };
+  return { server, port, url: `http://${host.includes(':') ? `[${host}]` : host}:${port}` };
+}
+
+/** A server that others are made to call: what it has received. */
+export async function startTarget(answer: RequestListener, host = '127.0.0.1') {
+  const received: Received[] = [];
+  const listening = await listen(async (request, response) => {
+    let body = '';
+    for await (const chunk of request.setEncoding('utf8')) body += chunk;
+    received.push({ method: String(request.method), url: String(request.url), headers: request.headers, body });
+    answer(request, response);
+  }, host);
+  return { received, ...listening };
 }

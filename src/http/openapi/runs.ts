@@ -109,7 +109,8 @@ export const runOperations: readonly Operation[] = [
     path: `${run}/cancel`,
     tag: 'Runs',
     summary: 'Cancel a run',
-    description: 'One that waits is removed; one that executes has its signal aborted within a second.',
+    description:
+      'One that waits is removed, the next of a schedule too; one that executes has its signal aborted within a second.',
     scope: 'operate',
     answers: {
       202: {
