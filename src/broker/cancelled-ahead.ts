@@ -1,47 +1,92 @@
+import type { Emit } from '../jobs/events.js';
+import { type NextTick, offsetOf, type Timing } from '../jobs/schedule.js';
+import { withExcluded } from './excluded-ticks.js';
 import { readCursor } from './ledger.js';
 import { type LedgerOf, ledgerKeys } from './ledger-format.js';
 import type { Broker } from './queues.js';
 import { createScript } from './scripts.js';
-import { isRange, type TickEntry, unpackEntry } from './tick-entry.js';
+import { isRange, packEntry, type TickEntry, type TickRange, unpackEntry } from './tick-entry.js';
+
+export interface TakeBack extends LedgerOf {
+  /** What the ledger has gone by. */
+  readonly timing: Timing;
+  readonly now: number;
+}
 
 /**
- * Takes back what of a ledger was cancelled before it was due: where a schedule's times change, or it goes, these are
- * ticks of it no longer. The ledger stands then where it stood before.
- *
- * @param offset how much later than its time a tick is due, in ms
+ * Takes back what of a ledger was cancelled before it was due, and says so: where a schedule's times change, or it
+ * goes, these are ticks of it no longer.
  */
-export async function takeBackCancelled(broker: Broker, of: LedgerOf, offset: number, now: number): Promise<void> {
-  const { cursor: cursorKey, ticks } = ledgerKeys(broker, of);
+export async function takeBackCancelled(broker: Broker, input: TakeBack, emit: Emit): Promise<void> {
+  const { job, schedule, timing } = input;
+  const { cursor: cursorKey, ticks } = ledgerKeys(broker, input);
+  const now = input.now - offsetOf(timing);
   for (;;) {
-    const cursor = await readCursor(broker, of);
-    if (!cursor || cursor.at + offset <= now) return;
-    const [packed, from] = await Promise.all([
-      broker.client.zrange(ticks, '0', '-1'),
-      broker.client.hget(cursorKey, 'from'),
-    ]);
-    const entries = packed.map((text) => unpackEntry(of.schedule, text));
-    const first = entries.findLastIndex((entry) => !entry || !isYetToCome(entry, offset, now)) + 1;
-    const next = entries.slice(first).find((entry) => entry?.outcome === 'cancelled')?.time;
+    const cursor = await readCursor(broker, input);
+    if (!cursor || cursor.at <= now) return;
+    const packed = await broker.client.zrange(ticks, '0', '-1');
+    const found = await findAhead(packed, { schedule, timing, rule: broker.ruleOf(schedule), now });
+    const [next] = found.cancelled;
     if (next === undefined) return;
-    const before = entries[first - 1];
-    const at = before ? endOf(before, now - offset) : Number(from);
-    const stands = String(cursor.at);
-    if (await takeBackScript(broker.client, [cursorKey, ticks], [stands, at, next, ...packed.slice(first)])) return;
+    const kept = found.cut ? [found.cut.time, packEntry(schedule, found.cut)] : [];
+    const told = [cursor.at, found.at, next, kept.length, ...kept, ...found.removed].map(String);
+    if (!(await takeBackScript(broker.client, [cursorKey, ticks], told))) continue;
+    emit({ type: 'ticks.taken-back', job, schedule, ticks: found.cancelled });
+    return;
   }
 }
 
-/** Calendars have their say ahead with what is cancelled behind it. */
-function isYetToCome(entry: TickEntry, offset: number, now: number): boolean {
-  return isRange(entry) && ['cancelled', 'excluded'].includes(entry.outcome) && entry.time + offset > now;
+interface Ahead {
+  /** Ticks that are yet to come. */
+  readonly cancelled: readonly number[];
+  /** Entries that say something of later, packed. */
+  readonly removed: readonly string[];
+  /** What is left of one that reaches beyond now. */
+  readonly cut: TickRange | null;
+  /** Up to where all is accounted for without them. */
+  readonly at: number;
 }
 
-/** A run that came early stays where it is; a range that reaches beyond now says nothing of later. */
-function endOf(entry: TickEntry, now: number): number {
-  return isRange(entry) ? Math.min(entry.to, Math.max(now, entry.time)) : entry.time;
+async function findAhead(packed: readonly string[], of: AheadOf): Promise<Ahead> {
+  const { schedule, now } = of;
+  const entries = packed.map((text) => unpackEntry(schedule, text));
+  const first = entries.findLastIndex((entry) => !entry || !isYetToCome(entry, now)) + 1;
+  const before = entries[first - 1] ?? null;
+  const cut = before && (await cutAt(before, of));
+  return {
+    cancelled: entries.slice(first).flatMap((entry) => (entry?.outcome === 'cancelled' ? [entry.time] : [])),
+    removed: packed.slice(cut ? first - 1 : first),
+    cut,
+    // A run that came early stays where it is.
+    at: before && !isRange(before) ? Math.max(before.time, now) : now,
+  };
+}
+
+interface AheadOf {
+  readonly schedule: string;
+  readonly timing: Timing;
+  readonly rule: NextTick | undefined;
+  readonly now: number;
+}
+
+/** Calendars have their say ahead with what is cancelled behind it. */
+function isYetToCome(entry: TickEntry, now: number): boolean {
+  return isRange(entry) && ['cancelled', 'excluded'].includes(entry.outcome) && entry.time > now;
+}
+
+/** What calendars exclude up to now, of a range that goes on beyond it; null where none does. */
+async function cutAt(entry: TickEntry, { timing, rule, now }: AheadOf): Promise<TickRange | null> {
+  if (!isRange(entry) || entry.to <= now) return null;
+  const found = await withExcluded({ timing, rule, after: entry.time - 1, upTo: now, left: [] });
+  const parts = found.filter(({ reason }) => reason === entry.reason);
+  const to = parts.at(-1)?.to;
+  return to === undefined ? null : { ...entry, to, count: parts.reduce((sum, { count }) => sum + count, 0) };
 }
 
 const takeBackScript = createScript(`
 if redis.call('HGET', KEYS[1], 'at') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'at', ARGV[2], 'next', ARGV[3])
-for i = 4, #ARGV do redis.call('ZREM', KEYS[2], ARGV[i]) end
+local kept = tonumber(ARGV[4])
+for i = 5 + kept, #ARGV do redis.call('ZREM', KEYS[2], ARGV[i]) end
+if kept > 0 then redis.call('ZADD', KEYS[2], ARGV[5], ARGV[6]) end
 return 1`);

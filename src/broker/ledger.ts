@@ -126,6 +126,16 @@ export async function readTicks(
   return { entries: within.slice(-limit), unreadable, knownFrom: known ? Number(known) : null };
 }
 
+/** Somebody skips ticks of a schedule, and is about to let its chain go on. */
+export async function noteSkip(broker: Broker, of: LedgerOf): Promise<void> {
+  await skipScript(broker.client, [ledgerKeys(broker, of).cursor], []);
+}
+
+/** How often that was, for who changes the schedule at the same time. */
+export async function readSkips(broker: Broker, of: LedgerOf): Promise<string | null> {
+  return broker.client.hget(ledgerKeys(broker, of).cursor, 'skips');
+}
+
 /** Marks a schedule as paused in its own slot, where workers see it, or as going on. */
 export async function markPause(broker: Broker, of: LedgerOf, pause: Pause | null): Promise<void> {
   const { cursor } = ledgerKeys(broker, of);
@@ -168,6 +178,9 @@ async function write(broker: Broker, of: LedgerOf, entry: TickRun, claim: string
     [entry.run, entry.time, packEntry(of.schedule, entry), claim, ledgerCap, entry.outcome],
   );
 }
+
+const skipScript = createScript(`
+if redis.call('HEXISTS', KEYS[1], 'at') == 1 then redis.call('HINCRBY', KEYS[1], 'skips', 1) end`);
 
 const beginScript = createScript(`${soundLua}
 local stands = redis.call('HMGET', KEYS[1], 'at', 'next', 'removed')

@@ -137,6 +137,13 @@ export type RondoEvent =
       readonly reason: string;
     }
   | {
+      /** Ticks that were cancelled before they were due are ticks no longer: the schedule's times have changed, or it goes. */
+      readonly type: 'ticks.taken-back';
+      readonly schedule: string;
+      readonly job: string;
+      readonly ticks: readonly number[];
+    }
+  | {
       /** A tick runs before it is due: somebody promoted it. */
       readonly type: 'tick.early';
       readonly schedule: string;

@@ -76,6 +76,7 @@ function levelOf(event: RondoEvent): Level {
     case 'run.failed':
       return event.retryInMs === null ? 'error' : 'warn';
     case 'run.cancelled':
+    case 'ticks.taken-back':
     case 'run.lock-lost':
     case 'run.stray-error':
     case 'schedule.healed':
@@ -181,6 +182,8 @@ function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string 
       return `${event.schedule} is left as it is: ${event.reason}`;
     case 'ticks.left':
       return `${event.schedule}: ${event.count} ${event.count === 1 ? 'tick' : 'ticks'} ${event.outcome}, ${spanOf(event)}`;
+    case 'ticks.taken-back':
+      return `${event.schedule}: its times have changed, or it goes: no longer cancelled ${event.ticks.length === 1 ? 'is the tick' : 'are the ticks'} of ${event.ticks.map(isoTime).join(', ')}`;
     case 'tick.early':
       return `${event.schedule}: somebody promoted the tick of ${isoTime(event.tick)}, which runs ${event.earlyMs} ms early`;
     case 'ticks.caught-up':

@@ -2,16 +2,15 @@ import type { Job } from 'bullmq';
 import { account } from '../broker/account.js';
 import { cancelRun, tellRun } from '../broker/cancel.js';
 import { followUp } from '../broker/caught-up.js';
-import { readCursor } from '../broker/ledger.js';
+import { endLedger, noteSkip, readCursor } from '../broker/ledger.js';
 import { isUnresolved } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import { tickOf } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
 import type { Emit } from '../jobs/events.js';
 import { offsetOf } from '../jobs/schedule.js';
-import { upsertChain } from './chains.js';
 import { type Stored, timingOf } from './plan.js';
-import { dueAfter } from './rechain.js';
+import { dueAfter, rechain } from './rechain.js';
 import { jobAt } from './runs.js';
 import { isLeaving, settle } from './settle.js';
 import { readStored } from './store.js';
@@ -66,7 +65,7 @@ async function skipTick(
   }
   const closed = await closeTick(broker, { run, time: tick.time, stored }, { by, now }, emit);
   if (closed !== 'closed') return closed;
-  await goOn(broker, stored, tick.time, now());
+  await goOn(broker, stored, now(), emit);
   // One that was due already may still stand in a list: its scheduler has gone on.
   await run.remove().catch(() => {});
   return 'skipped';
@@ -99,14 +98,24 @@ async function closeTick(
   return 'closed';
 }
 
-/** Unsealed: where the schedule was changed meanwhile, a producer sees that what stands there is not how it should be. */
-async function goOn(broker: Broker, { id, specification: found }: Stored, time: number, now: number): Promise<void> {
-  const specification = { ...found, timing: timingOf(found) };
-  const { job, timing } = specification;
-  const cursor = await readCursor(broker, { job, schedule: id });
-  const after = Math.max(time, cursor?.at ?? time) + offsetOf(timing);
-  const next = dueAfter(timing, Math.max(now, after), broker.ruleOf(id));
-  await upsertChain(broker, id, specification, next, { after, seal: false });
-  const stored = await readStored(broker, id);
-  if (!stored || isLeaving(stored)) await broker.queue(job).removeJobScheduler(id);
+/** With what the store says at the end: a change may come at the same moment. */
+async function goOn(broker: Broker, found: Stored, now: number, emit: Emit): Promise<void> {
+  let stored = found;
+  for (;;) {
+    const { id } = stored;
+    const specification = { ...stored.specification, timing: timingOf(stored.specification) };
+    const of = { job: specification.job, schedule: id };
+    const rule = broker.ruleOf(id);
+    await noteSkip(broker, of);
+    const next = dueAfter(specification.timing, now, rule);
+    await rechain(broker, { id, specification, before: specification, rule, edited: false, now, next }, emit);
+    const after = await readStored(broker, id);
+    if (after?.hash === stored.hash && !after.unsettled) return;
+    if (after?.unsettled) return settle(broker, id, after, now, emit);
+    if (!after) {
+      await broker.queue(of.job).removeJobScheduler(id);
+      return endLedger(broker, of, now);
+    }
+    stored = after;
+  }
 }

@@ -29,15 +29,14 @@ export async function readChains(
 /**
  * Makes BullMQ's chain of a schedule what it should be, or removes it where no tick is left.
  *
- * @param options.after it goes on after the tick that is due then, though that is yet to come
- * @param options.seal whether what it is now is how it should be
+ * @param after it goes on after the tick that is due then, though that is yet to come
  */
 export async function upsertChain(
   broker: Broker,
   id: string,
   { job, timing, policy, payload, options }: Specification,
   next: number | null,
-  { after, seal = true }: { after?: number; seal?: boolean } = {},
+  after?: number,
 ): Promise<void> {
   const queue = broker.queue(job);
   const template = { name: job, data: payload, opts: options };
@@ -48,8 +47,8 @@ export async function upsertChain(
     await removeStrayRun(broker, job, id, next);
     return tryUpsert();
   });
-  if (upserted && seal) await sealChain(broker, { job, schedule: id });
-  if (!upserted) await queue.removeJobScheduler(id);
+  if (upserted) await sealChain(broker, { job, schedule: id });
+  else await queue.removeJobScheduler(id);
 }
 
 /**

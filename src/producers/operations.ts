@@ -7,7 +7,6 @@ import { triggeredId } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
 import { mustBeEnabled } from '../jobs/define-job.js';
 import type { Emit } from '../jobs/events.js';
-import { offsetOf } from '../jobs/schedule.js';
 import { endBackfills } from './feed.js';
 import { apiOwner, type Stored } from './plan.js';
 import { isLeaving, markAsStored, markUnsettled, settle } from './settle.js';
@@ -123,7 +122,7 @@ async function removePut(broker: Broker, id: string, now: number, emit: Emit): P
 export async function removeStored(broker: Broker, stored: Stored, now: number, emit: Emit): Promise<void> {
   const { id, specification } = stored;
   const of = ledgerOf(stored);
-  await takeBackCancelled(broker, of, offsetOf(specification.timing), now);
+  await takeBackCancelled(broker, { ...of, timing: specification.timing, now }, emit);
   const cursor = await readCursor(broker, of);
   if (cursor) await accountFor(broker, { ...of, specification, cursor, now }, emit);
   await broker.queue(of.job).removeJobScheduler(id);

@@ -210,7 +210,9 @@ function changeOf(wanted: Wanted, { stored, chains, now }: PlanInput): Change | 
   const before = chain?.next ?? null;
   const fault = isOver(chain?.cursor, wanted.specification, now) ? null : faultOf(chain);
   if (found?.hash === wanted.hash && !fault && !found.held) return null;
-  const after = tickAfter(wanted, now);
+  const goesOn = found && isSameTiming(found.specification.timing, wanted.specification.timing);
+  const ahead = goesOn ? accountedUntil(chain?.cursor, wanted.specification.timing) : 0;
+  const after = tickAfter(wanted, Math.max(now, ahead));
   if (after !== null && typeof after !== 'number') return after;
   if (!found) return { kind: 'add', wanted, before: null, after };
   if (found.hash !== wanted.hash) {
@@ -234,7 +236,9 @@ function repairOf(stored: Stored, { chains, now }: PlanInput): Change | null {
   const fault = isOver(chain?.cursor, specification, now) ? null : faultOf(chain);
   if (!unsettled && !fault) return null; // before anything is computed: there may be many of them
   const wanted = { id, hash, specification };
-  const after = tickAfter({ ...wanted, specification: { ...specification, timing: timingOf(specification) } }, now);
+  const timing = timingOf(specification);
+  const from = unsettled ? now : Math.max(now, accountedUntil(chain?.cursor, timing));
+  const after = tickAfter({ ...wanted, specification: { ...specification, timing } }, from);
   if (after !== null && typeof after !== 'number') return null;
   if (unsettled) return { kind: 'heal', wanted, reason: 'a change of it was left half done', before, after };
   return fault && after !== null ? { kind: 'heal', wanted, reason: fault, before, after } : null;
@@ -264,9 +268,20 @@ function tickAfter({ id, specification, next }: Wanted, now: number): number | n
 }
 
 /** Whether every tick that a schedule has is accounted for: also one that is yet to come, where it was cancelled. */
-export function isOver(cursor: Cursor | null | undefined, { timing }: Specification, now: number): boolean {
+export function isOver(cursor: Cursor | null | undefined, specification: Specification, now: number): boolean {
+  if (!cursor || cursor.next !== null) return false;
+  const timing = timingOf(specification);
   // What a schedule's own rule says may be another thing tomorrow.
-  return cursor?.next === null && (timing.kind !== 'next' || cursor.at > now);
+  return timing.kind === 'next' ? accountedUntil(cursor, timing) > now : nextTick(timing, cursor.at) === null;
+}
+
+/** When the last tick that has its entry is due, in ms since the epoch: in the future, where it was cancelled before. */
+export function accountedUntil(cursor: Cursor | null | undefined, timing: Timing): number {
+  return cursor ? cursor.at + offsetOf(timing) : 0;
+}
+
+export function isSameTiming(a: Timing, b: Timing): boolean {
+  return canonical(a) === canonical(b);
 }
 
 /** What is wrong with BullMQ's chain of a schedule; null where nothing is. */

@@ -1,11 +1,10 @@
-import { isDeepStrictEqual } from 'node:util';
 import { takeBackCancelled } from '../broker/cancelled-ahead.js';
 import { readCursor } from '../broker/ledger.js';
 import type { Broker } from '../broker/queues.js';
 import type { Emit } from '../jobs/events.js';
 import { type NextTick, nextOr, offsetOf, type Timing } from '../jobs/schedule.js';
 import { upsertChain } from './chains.js';
-import type { Specification } from './plan.js';
+import { accountedUntil, isSameTiming, type Specification } from './plan.js';
 import { accountFor, beginAnew } from './watch.js';
 
 /** Times in ms since the epoch. */
@@ -34,7 +33,8 @@ export async function rechain(broker: Broker, input: Rechain, emit: Emit): Promi
   const { id, specification, before, rule, now } = input;
   const { job, timing } = specification;
   const of = { job, schedule: id };
-  if (!isDeepStrictEqual(before.timing, timing)) await takeBackCancelled(broker, of, offsetOf(before.timing), now);
+  if (!isSameTiming(before.timing, timing))
+    await takeBackCancelled(broker, { ...of, timing: before.timing, now }, emit);
   const cursor = await readCursor(broker, of);
   if (cursor) {
     const timingFromNow = { timing, rule };
@@ -45,10 +45,9 @@ export async function rechain(broker: Broker, input: Rechain, emit: Emit): Promi
   // An upsert leaves fields that it does not know as they are.
   if (input.edited) await broker.queue(job).removeJobScheduler(id);
   // Read once more: somebody may have cancelled what comes next meanwhile.
-  const at = cursor && (await readCursor(broker, of))?.at;
-  const ahead = at ? at + offsetOf(timing) : now;
+  const ahead = cursor ? accountedUntil(await readCursor(broker, of), timing) : 0;
   const next = ahead > now ? dueAfter(timing, ahead, rule) : input.next;
-  await upsertChain(broker, id, specification, next, ahead > now ? { after: ahead } : {});
+  await upsertChain(broker, id, specification, next, ahead > now ? ahead : undefined);
   return next;
 }
 

@@ -1,4 +1,4 @@
-import { readCursor } from '../broker/ledger.js';
+import { readCursor, readSkips } from '../broker/ledger.js';
 import type { Broker } from '../broker/queues.js';
 import { wakeWaiting } from '../broker/turns.js';
 import type { Emit } from '../jobs/events.js';
@@ -86,12 +86,13 @@ export async function reconcile(broker: Broker, input: ReconcileInput, emit: Emi
     await hold(broker, planned.refused.ids, state.stored);
     emit({ type: 'schedules.removal-refused', schedules: planned.refused.ids, owned: planned.refused.owned });
   }
-  const own = ownOf(input.app, planned, state);
+  const changes = planned.changes.filter((change) => !idle.has(change));
+  const own = ownOf(input.app, changes, state);
   if (!input.isStart) await lookAfter(broker, own, state.chains, input.now(), mayGoOn, emit);
   emit({
     type: 'schedules.reconciled',
-    ...countByKind(planned.changes.filter((change) => !idle.has(change))),
-    unchanged: planned.unchanged,
+    ...countByKind(changes),
+    unchanged: planned.unchanged + idle.size,
     durationMs: Math.round(performance.now() - startedAt),
   });
   const toTrigger = own.filter(({ specification: it }) => it.triggerOnStart && it.enabled !== false);
@@ -189,7 +190,7 @@ function othersUnread({ wanted }: ReconcileInput, { unreadable }: Pick<PlanInput
 }
 
 /** The schedules that were not touched and stand still: those of the app, and those of no app. */
-function ownOf(app: string, { changes }: Plan, { stored }: State): Stored[] {
+function ownOf(app: string, changes: readonly Change[], { stored }: State): Stored[] {
   const owners = [ownerOf(app), apiOwner];
   const touched = new Set(changes.map(idOf));
   return [...stored.values()].filter(
@@ -256,19 +257,23 @@ async function put(
 ): Promise<number | null | typeof nothingToHeal> {
   const { wanted } = change;
   const { id, specification, next: rule } = wanted;
+  const of = { job: specification.job, schedule: id };
   const now = input.now();
   // The first look has read no ledgers.
-  if (change.kind === 'heal' && input.isStart) {
-    const cursor = await readCursor(broker, { job: specification.job, schedule: id });
-    if (isOver(cursor, specification, now)) return nothingToHeal;
-  }
-  const before = state.stored.get(id)?.specification ?? specification;
+  const isHeal = change.kind === 'heal';
+  if (isHeal && input.isStart && isOver(await readCursor(broker, of), specification, now)) return nothingToHeal;
   const edited = state.chains.get(id)?.edited ?? false;
   const lost = change.kind === 'add' && input.lastInLine !== undefined && { lostSince: input.lastInLine };
-  const what = { id, specification, before, rule, edited, now, next: change.after, ...lost };
-  const next = await rechain(broker, what, emit);
-  await store(broker, wanted, input, change.kind === 'add');
-  return next;
+  const what = { id, specification, rule, edited, now, next: change.after, ...lost };
+  let before = state.stored.get(id)?.specification ?? specification;
+  for (;;) {
+    const skips = await readSkips(broker, of);
+    const next = await rechain(broker, { ...what, before }, emit);
+    await store(broker, wanted, input, change.kind === 'add');
+    // Who cancelled its next run meanwhile may have gone by what the store said before.
+    if ((await readSkips(broker, of)) === skips) return next;
+    before = specification;
+  }
 }
 
 /** Keeps what an operator has said of the schedule. */

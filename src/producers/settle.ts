@@ -3,7 +3,6 @@ import { endLedger, markPause, readCursor } from '../broker/ledger.js';
 import type { LedgerOf, Pause } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import type { Emit } from '../jobs/events.js';
-import { offsetOf } from '../jobs/schedule.js';
 import { readChains } from './chains.js';
 import { endBackfills } from './feed.js';
 import { apiOwner, isOver, isUnderWay, type Specification, timingOf } from './plan.js';
@@ -95,7 +94,7 @@ async function takeDown(broker: Broker, id: string, entry: Entry, now: number, e
   const specification = effective(entry.unsettled?.before ?? entry.specification);
   const { job } = entry.specification;
   const of = { job, schedule: id };
-  await takeBackCancelled(broker, of, offsetOf(specification.timing), now);
+  await takeBackCancelled(broker, { ...of, timing: specification.timing, now }, emit);
   const cursor = await readCursor(broker, of);
   if (cursor) await accountFor(broker, { ...of, specification, cursor, now }, emit);
   await broker.queue(job).removeJobScheduler(id);

@@ -1,19 +1,22 @@
 import type { RepeatOptions } from 'bullmq';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { account } from '../../src/broker/account.js';
 import { mayBeBackfilled } from '../../src/broker/backfill-claim.js';
-import { readClaims, readCursor, readTicks } from '../../src/broker/ledger.js';
+import { takeBackCancelled } from '../../src/broker/cancelled-ahead.js';
+import { begin, readClaims, readCursor, readTicks } from '../../src/broker/ledger.js';
 import type { Broker } from '../../src/broker/queues.js';
 import { iterationId } from '../../src/broker/repeat.js';
 import type { TickEntry } from '../../src/broker/tick-entry.js';
 import { defineJob } from '../../src/jobs/define-job.js';
+import { defaultPolicy } from '../../src/jobs/misfire.js';
 import { createRegistry } from '../../src/jobs/registry.js';
 import { isoTime } from '../../src/jobs/words.js';
 import { cancel as cancelRun } from '../../src/producers/cancel.js';
 import { wantedOf } from '../../src/producers/plan.js';
 import { reconcile } from '../../src/producers/schedules.js';
 import { showSchedule } from '../../src/producers/views.js';
-import { eventually, fixture } from '../support/harness.js';
+import { eventually, fixture, recordEvents } from '../support/harness.js';
 import { expectProblem } from '../support/http.js';
 import { writeJobs } from '../support/jobs-module.js';
 import { runWarm } from '../support/processes.js';
@@ -22,6 +25,7 @@ import { prompt } from '../support/prompt.js';
 const of = { job: 'work', schedule: 'often' };
 /** How far ticks lie apart that are not to fall into a test. */
 const apart = 300 * 86_400_000;
+const hour = 3_600_000;
 
 describe('cancelling a run', () => {
   it('of a run that is gone, but for its entry in a list, ends', async () => {
@@ -299,7 +303,36 @@ describe('cancelling the next run of a schedule', () => {
     expect(entries.map(({ time }) => time)).toEqual(cancelled);
   });
 
-  it('is not undone by a backfill', async () => {
+  it('over calendars is taken back with what they exclude ahead, to the moment of the change', async () => {
+    const { broker } = await fixture([]);
+    const weekends = { name: 'weekends', weekly: [{ days: ['sat', 'sun'] }] } as const;
+    const timing = {
+      kind: 'cron',
+      cron: '0 * * * *',
+      timezone: 'UTC',
+      exclude: { timezone: 'UTC', calendars: [weekends] },
+    } as const;
+    const [friday, saturday, monday] = [27, 28, 30].map((day) => Date.UTC(2026, 10, day)) as [number, number, number];
+    const [policy, rule, noon] = [defaultPolicy, undefined, saturday + 12 * hour];
+    await begin(broker, of, friday + 23 * hour, monday);
+    const cursor = { at: friday + 23 * hour, next: monday, pause: null };
+    await account(broker, { ...of, timing, policy, rule, now: noon, cursor, cancelledBy: 'ops' });
+    const excluded = { outcome: 'excluded', reason: 'weekends' };
+    expect((await readTicks(broker, of)).entries).toEqual([
+      { time: saturday, to: monday - hour, count: 48, ...excluded },
+      { time: monday, to: monday, count: 1, outcome: 'cancelled', reason: 'by ops' },
+    ]);
+
+    const events = recordEvents();
+    await takeBackCancelled(broker, { ...of, timing, now: noon }, events.emit);
+    expect(events.all).toEqual([{ type: 'ticks.taken-back', ...of, ticks: [monday] }]);
+    expect((await readTicks(broker, of)).entries).toEqual([{ time: saturday, to: noon, count: 13, ...excluded }]);
+    expect(await readCursor(broker, of)).toEqual({ at: noon, next: monday, pause: null });
+    await takeBackCancelled(broker, { ...of, timing, now: noon }, events.emit);
+    expect(events.all).toHaveLength(1);
+  });
+
+  it('is not undone by a backfill', () => {
     const entry = { time: 0, to: 0, count: 1, outcome: 'cancelled' } as const;
     expect(mayBeBackfilled('often', entry)).toBe(false);
     expect(mayBeBackfilled('often', { ...entry, outcome: 'missed' })).toBe(true);

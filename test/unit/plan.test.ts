@@ -175,6 +175,18 @@ describe('a schedule whose last tick was cancelled before it was due', () => {
     expect(result).toEqual({ ...nothing, unchanged: 1 });
   });
 
+  test('is over until it would have been due, spread and all, where code computes the times', () => {
+    const timing = { kind: 'next', spread: minute, offset: minute } as const;
+    const wanted = { ...want('a', { timing }), next: () => new Date(now - 1) };
+    const past: Chain = { ...over, cursor: { at: now - 1, next: null, pause: null } };
+    expect(planOf([wanted], [store('a', { timing })], { chains: { a: past } }).changes).toEqual([]);
+  });
+
+  test('is not over where its ledger says so and its times do not', () => {
+    const past: Chain = { ...over, cursor: { at: now - minute, next: null, pause: null } };
+    expect(planOf([want('a')], [store('a')], { chains: { a: past } }).changes).toMatchObject([{ kind: 'heal' }]);
+  });
+
   test('is taken up again once that time is past, where code computes the times: it may say another thing by now', () => {
     const timing = { kind: 'next' } as const;
     const wanted = { ...want('a', { timing }), next: () => new Date(nextMinute) };
