@@ -70,7 +70,7 @@ async function remove(broker: Broker, run: Job, by: string): Promise<'removed' |
 }
 
 /** Whether a worker has claimed its tick. */
-async function hasTick(broker: Broker, run: Job): Promise<boolean> {
+export async function hasTick(broker: Broker, run: Job): Promise<boolean> {
   return (await broker.client.hexists(keyOf(broker, run), 'tick')) === 1;
 }
 

@@ -2,7 +2,7 @@ import type { Emit } from '../jobs/events.js';
 import { type NextTick, offsetOf, type Timing } from '../jobs/schedule.js';
 import { withExcluded } from './excluded-ticks.js';
 import { readCursor } from './ledger.js';
-import { type LedgerOf, ledgerKeys } from './ledger-format.js';
+import { type Cursor, type LedgerOf, ledgerKeys } from './ledger-format.js';
 import type { Broker } from './queues.js';
 import { createScript } from './scripts.js';
 import { isRange, packEntry, type TickEntry, type TickRange, unpackEntry } from './tick-entry.js';
@@ -16,23 +16,32 @@ export interface TakeBack extends LedgerOf {
 /**
  * Takes back what of a ledger was cancelled before it was due, and says so: where a schedule's times change, or it
  * goes, these are ticks of it no longer.
+ *
+ * @returns where the ledger stands then; null where there is none
  */
-export async function takeBackCancelled(broker: Broker, input: TakeBack, emit: Emit): Promise<void> {
+export async function takeBackCancelled(broker: Broker, input: TakeBack, emit: Emit): Promise<Cursor | null> {
   const { job, schedule, timing } = input;
   const { cursor: cursorKey, ticks } = ledgerKeys(broker, input);
   const now = input.now - offsetOf(timing);
   for (;;) {
     const cursor = await readCursor(broker, input);
-    if (!cursor || cursor.at <= now) return;
-    const packed = await broker.client.zrange(ticks, '0', '-1');
-    const found = await findAhead(packed, { schedule, timing, rule: broker.ruleOf(schedule), now });
-    const [next] = found.cancelled;
-    if (next === undefined) return;
-    const kept = found.cut ? [found.cut.time, packEntry(schedule, found.cut)] : [];
-    const told = [cursor.at, found.at, next, kept.length, ...kept, ...found.removed].map(String);
-    if (!(await takeBackScript(broker.client, [cursorKey, ticks], told))) continue;
-    emit({ type: 'ticks.taken-back', job, schedule, ticks: found.cancelled });
-    return;
+    if (!cursor || cursor.at <= now) return cursor;
+    const [packed, from] = await Promise.all([
+      broker.client.zrange(ticks, '0', '-1'),
+      broker.client.hget(cursorKey, 'from'),
+    ]);
+    const rule = broker.ruleOf(schedule);
+    const { cancelled, cut, removed, at } = await findAhead(packed, {
+      ...{ schedule, timing, rule, now },
+      from: Number(from ?? now),
+    });
+    const [next] = cancelled;
+    if (next === undefined) return cursor;
+    const kept = cut ? [cut.time, packEntry(schedule, cut)] : [];
+    const change = [cursor.at, at, next, kept.length, ...kept, ...removed].map(String);
+    if (!(await takeBackScript(broker.client, [cursorKey, ticks], change))) continue;
+    emit({ type: 'ticks.taken-back', job, schedule, ticks: cancelled });
+    return { ...cursor, at, next };
   }
 }
 
@@ -57,9 +66,14 @@ async function findAhead(packed: readonly string[], of: AheadOf): Promise<Ahead>
     cancelled: entries.slice(first).flatMap((entry) => (entry?.outcome === 'cancelled' ? [entry.time] : [])),
     removed: packed.slice(cut ? first - 1 : first),
     cut,
-    // A run that came early stays where it is.
-    at: before && !isRange(before) ? Math.max(before.time, now) : now,
+    at: standsAt(before, of),
   };
+}
+
+/** A run that came early stays where it is. What calendars exclude is accounted for up to now, entry or not. */
+function standsAt(before: TickEntry | null, { timing, now, from }: AheadOf): number {
+  if (before && !isRange(before)) return timing.exclude ? Math.max(before.time, now) : before.time;
+  return timing.exclude ? now : Math.min(before?.to ?? from, now);
 }
 
 interface AheadOf {
@@ -67,6 +81,8 @@ interface AheadOf {
   readonly timing: Timing;
   readonly rule: NextTick | undefined;
   readonly now: number;
+  /** Since when the ledger is complete. */
+  readonly from: number;
 }
 
 /** Calendars have their say ahead with what is cancelled behind it. */

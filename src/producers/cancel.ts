@@ -1,6 +1,6 @@
 import type { Job } from 'bullmq';
 import { account } from '../broker/account.js';
-import { cancelRun, tellRun } from '../broker/cancel.js';
+import { cancelRun, hasTick, tellRun } from '../broker/cancel.js';
 import { followUp } from '../broker/caught-up.js';
 import { endLedger, noteSkip, readCursor } from '../broker/ledger.js';
 import { isUnresolved } from '../broker/ledger-format.js';
@@ -89,7 +89,11 @@ async function closeTick(
     cursor = await readCursor(broker, of);
   }
   if (!cursor || isUnresolved(cursor.next)) return 'unaccountable';
-  if (cursor.next === null || cursor.next > time) return cursor.at >= time ? 'closed' : 'unaccountable';
+  if (cursor.next === null || cursor.next > time) {
+    // A worker has claimed it just now, or its tick has its word, and its run was left.
+    if (await hasTick(broker, run)) return 'moved';
+    return cursor.at >= time ? 'closed' : 'unaccountable';
+  }
   if (cursor.next < time) return 'unaccountable';
   const rule = broker.ruleOf(stored.id);
   const found = await account(broker, { ...of, timing, policy, rule, now: now(), cursor, cancelledBy: by });
@@ -106,9 +110,11 @@ async function goOn(broker: Broker, found: Stored, now: number, emit: Emit): Pro
     const specification = { ...stored.specification, timing: timingOf(stored.specification) };
     const of = { job: specification.job, schedule: id };
     const rule = broker.ruleOf(id);
-    await noteSkip(broker, of);
     const next = dueAfter(specification.timing, now, rule);
+    // Before, for one that dies in between; after, so that who has not seen it upserts later.
+    await noteSkip(broker, of);
     await rechain(broker, { id, specification, before: specification, rule, edited: false, now, next }, emit);
+    await noteSkip(broker, of);
     const after = await readStored(broker, id);
     if (after?.hash === stored.hash && !after.unsettled) return;
     if (after?.unsettled) return settle(broker, id, after, now, emit);

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { takeBackCancelled } from '../broker/cancelled-ahead.js';
-import { endLedger, readCursor } from '../broker/ledger.js';
+import { endLedger, readCursor, readSkips } from '../broker/ledger.js';
 import type { LedgerOf } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import { triggeredId } from '../broker/repeat.js';
@@ -122,13 +122,17 @@ async function removePut(broker: Broker, id: string, now: number, emit: Emit): P
 export async function removeStored(broker: Broker, stored: Stored, now: number, emit: Emit): Promise<void> {
   const { id, specification } = stored;
   const of = ledgerOf(stored);
-  await takeBackCancelled(broker, { ...of, timing: specification.timing, now }, emit);
-  const cursor = await readCursor(broker, of);
+  const skips = await readSkips(broker, of);
+  const cursor = await takeBackCancelled(broker, { ...of, timing: specification.timing, now }, emit);
   if (cursor) await accountFor(broker, { ...of, specification, cursor, now }, emit);
   await broker.queue(of.job).removeJobScheduler(id);
   await endBackfills(broker, of);
   await endLedger(broker, of, now);
   await broker.client.hdel(broker.keys.schedules, id);
+  if ((await readSkips(broker, of)) === skips) return;
+  // Who cancelled its next run meanwhile has let its chain go on.
+  await broker.queue(of.job).removeJobScheduler(id);
+  await endLedger(broker, of, now);
 }
 
 async function storedOr(broker: Broker, id: string): Promise<Stored> {

@@ -94,8 +94,7 @@ async function takeDown(broker: Broker, id: string, entry: Entry, now: number, e
   const specification = effective(entry.unsettled?.before ?? entry.specification);
   const { job } = entry.specification;
   const of = { job, schedule: id };
-  await takeBackCancelled(broker, { ...of, timing: specification.timing, now }, emit);
-  const cursor = await readCursor(broker, of);
+  const cursor = await takeBackCancelled(broker, { ...of, timing: specification.timing, now }, emit);
   if (cursor) await accountFor(broker, { ...of, specification, cursor, now }, emit);
   await broker.queue(job).removeJobScheduler(id);
   await endBackfills(broker, of);

@@ -332,6 +332,21 @@ describe('cancelling the next run of a schedule', () => {
     expect(events.all).toHaveLength(1);
   });
 
+  it('and changing the times at once, thirty times, leaves nothing of it, and the schedule at its new times', async () => {
+    const { broker, apply } = await setting();
+    await apply();
+    const firstOf = (days: number) => Math.ceil(Date.now() / (days * 24 * hour)) * days * 24 * hour;
+    for (let n = 0; n < 30; n++) {
+      const [days, times] = n % 2 === 0 ? ([200, { every: '200d' }] as const) : ([300, {}] as const);
+      const cancelling = cancel(broker, iterationId('often', await nextOf(broker)), 'ops').catch(() => 'gone');
+      await Promise.all([cancelling, apply(times)]);
+      expect(await nextOf(broker)).toBe(firstOf(days));
+      const delayed = await broker.queue('work').getDelayed();
+      expect(delayed.map(({ id }) => id)).toEqual([iterationId('often', firstOf(days))]);
+      expect((await readTicks(broker, of)).entries).toEqual([]);
+    }
+  });
+
   it('is not undone by a backfill', () => {
     const entry = { time: 0, to: 0, count: 1, outcome: 'cancelled' } as const;
     expect(mayBeBackfilled('often', entry)).toBe(false);
@@ -352,7 +367,7 @@ describe('cancelling the next run of a schedule', () => {
 });
 
 interface Times {
-  readonly every?: '2s';
+  readonly every?: '2s' | '200d';
   readonly at?: Date;
   readonly endsAt?: Date;
   readonly misfire?: 'skip';
