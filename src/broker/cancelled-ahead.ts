@@ -30,11 +30,8 @@ export async function takeBackCancelled(broker: Broker, input: TakeBack, emit: E
       broker.client.zrange(ticks, '0', '-1'),
       broker.client.hget(cursorKey, 'from'),
     ]);
-    const rule = broker.ruleOf(schedule);
-    const { cancelled, cut, removed, at } = await findAhead(packed, {
-      ...{ schedule, timing, rule, now },
-      from: Number(from ?? now),
-    });
+    const of = { schedule, timing, rule: broker.ruleOf(schedule), now, from: Number(from ?? now) };
+    const { cancelled, cut, removed, at } = await findAhead(packed, of);
     const [next] = cancelled;
     if (next === undefined) return cursor;
     const kept = cut ? [cut.time, packEntry(schedule, cut)] : [];

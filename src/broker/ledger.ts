@@ -126,7 +126,7 @@ export async function readTicks(
   return { entries: within.slice(-limit), unreadable, knownFrom: known ? Number(known) : null };
 }
 
-/** Somebody skips ticks of a schedule, and is about to let its chain go on. */
+/** Somebody skips a tick of a schedule that is yet to come, and lets its chain go on. */
 export async function noteSkip(broker: Broker, of: LedgerOf): Promise<void> {
   await skipScript(broker.client, [ledgerKeys(broker, of).cursor], []);
 }

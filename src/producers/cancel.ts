@@ -2,17 +2,17 @@ import type { Job } from 'bullmq';
 import { account } from '../broker/account.js';
 import { cancelRun, hasTick, tellRun } from '../broker/cancel.js';
 import { followUp } from '../broker/caught-up.js';
-import { endLedger, noteSkip, readCursor } from '../broker/ledger.js';
+import { noteSkip, readCursor } from '../broker/ledger.js';
 import { isUnresolved } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import { tickOf } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
 import type { Emit } from '../jobs/events.js';
 import { offsetOf } from '../jobs/schedule.js';
-import { type Stored, timingOf } from './plan.js';
+import { effective, type Stored } from './plan.js';
 import { dueAfter, rechain } from './rechain.js';
 import { jobAt } from './runs.js';
-import { isLeaving, settle } from './settle.js';
+import { isLeaving, settle, takeDown } from './settle.js';
 import { readStored } from './store.js';
 import { accountFor } from './watch.js';
 
@@ -78,7 +78,7 @@ async function closeTick(
   { by, now }: CancelInput,
   emit: Emit,
 ): Promise<'closed' | 'moved' | 'unaccountable'> {
-  const specification = { ...stored.specification, timing: timingOf(stored.specification) };
+  const specification = effective(stored.specification);
   const { timing, policy } = specification;
   const of = { job: run.queueName, schedule: stored.id };
   let cursor = await readCursor(broker, of);
@@ -107,7 +107,7 @@ async function goOn(broker: Broker, found: Stored, now: number, emit: Emit): Pro
   let stored = found;
   for (;;) {
     const { id } = stored;
-    const specification = { ...stored.specification, timing: timingOf(stored.specification) };
+    const specification = effective(stored.specification);
     const of = { job: specification.job, schedule: id };
     const rule = broker.ruleOf(id);
     const next = dueAfter(specification.timing, now, rule);
@@ -118,10 +118,7 @@ async function goOn(broker: Broker, found: Stored, now: number, emit: Emit): Pro
     const after = await readStored(broker, id);
     if (after?.hash === stored.hash && !after.unsettled) return;
     if (after?.unsettled) return settle(broker, id, after, now, emit);
-    if (!after) {
-      await broker.queue(of.job).removeJobScheduler(id);
-      return endLedger(broker, of, now);
-    }
+    if (!after) return takeDown(broker, id, specification, now, emit);
     stored = after;
   }
 }

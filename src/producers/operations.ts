@@ -1,15 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import { takeBackCancelled } from '../broker/cancelled-ahead.js';
-import { endLedger, readCursor, readSkips } from '../broker/ledger.js';
+import { readCursor, readSkips } from '../broker/ledger.js';
 import type { LedgerOf } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import { triggeredId } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
 import { mustBeEnabled } from '../jobs/define-job.js';
 import type { Emit } from '../jobs/events.js';
-import { endBackfills } from './feed.js';
 import { apiOwner, type Stored } from './plan.js';
-import { isLeaving, markAsStored, markUnsettled, settle } from './settle.js';
+import { isLeaving, markAsStored, markUnsettled, settle, takeDown } from './settle.js';
 import { type Entry, readStored, unknownSchedule, updateEntry } from './store.js';
 import { accountFor } from './watch.js';
 
@@ -123,16 +121,10 @@ export async function removeStored(broker: Broker, stored: Stored, now: number, 
   const { id, specification } = stored;
   const of = ledgerOf(stored);
   const skips = await readSkips(broker, of);
-  const cursor = await takeBackCancelled(broker, { ...of, timing: specification.timing, now }, emit);
-  if (cursor) await accountFor(broker, { ...of, specification, cursor, now }, emit);
-  await broker.queue(of.job).removeJobScheduler(id);
-  await endBackfills(broker, of);
-  await endLedger(broker, of, now);
+  await takeDown(broker, id, specification, now, emit);
   await broker.client.hdel(broker.keys.schedules, id);
-  if ((await readSkips(broker, of)) === skips) return;
   // Who cancelled its next run meanwhile has let its chain go on.
-  await broker.queue(of.job).removeJobScheduler(id);
-  await endLedger(broker, of, now);
+  if ((await readSkips(broker, of)) !== skips) await takeDown(broker, id, specification, now, emit);
 }
 
 async function storedOr(broker: Broker, id: string): Promise<Stored> {

@@ -208,7 +208,7 @@ function changeOf(wanted: Wanted, { stored, chains, now }: PlanInput): Change | 
   const found = stored.get(wanted.id);
   const chain = chains.get(wanted.id);
   const before = chain?.next ?? null;
-  const fault = isOver(chain?.cursor, wanted.specification, now) ? null : faultOf(chain);
+  const fault = faultToHeal(chain, wanted.specification, now);
   if (found?.hash === wanted.hash && !fault && !found.held) return null;
   const goesOn = found && isSameTiming(found.specification.timing, wanted.specification.timing);
   const ahead = goesOn ? accountedUntil(chain?.cursor, wanted.specification.timing) : 0;
@@ -233,12 +233,12 @@ function repairOf(stored: Stored, { chains, now }: PlanInput): Change | null {
   const chain = chains.get(id);
   const before = chain?.next ?? null;
   if (unsettled?.removal) return { kind: 'remove', stored, before, after: null };
-  const fault = isOver(chain?.cursor, specification, now) ? null : faultOf(chain);
+  const fault = faultToHeal(chain, specification, now);
   if (!unsettled && !fault) return null; // before anything is computed: there may be many of them
   const wanted = { id, hash, specification };
-  const timing = timingOf(specification);
-  const from = unsettled ? now : Math.max(now, accountedUntil(chain?.cursor, timing));
-  const after = tickAfter({ ...wanted, specification: { ...specification, timing } }, from);
+  const inForce = effective(specification);
+  const from = unsettled ? now : Math.max(now, accountedUntil(chain?.cursor, inForce.timing));
+  const after = tickAfter({ ...wanted, specification: inForce }, from);
   if (after !== null && typeof after !== 'number') return null;
   if (unsettled) return { kind: 'heal', wanted, reason: 'a change of it was left half done', before, after };
   return fault && after !== null ? { kind: 'heal', wanted, reason: fault, before, after } : null;
@@ -254,6 +254,11 @@ export function timingOf({ enabled, timing }: Specification): Timing {
   return enabled === false ? never : timing;
 }
 
+/** With the times that it has: none, where it is disabled. */
+export function effective(specification: Specification): Specification {
+  return { ...specification, timing: timingOf(specification) };
+}
+
 const never: Timing = { kind: 'at', at: 0 };
 
 /** A schedule's own rule may fail: that is its own trouble, and nobody else's. */
@@ -265,6 +270,11 @@ function tickAfter({ id, specification, next }: Wanted, now: number): number | n
   } catch (error) {
     return { id, reason: `its next time cannot be computed: ${String(error)}` };
   }
+}
+
+/** The chain of a schedule that is over has ended, and is not broken. */
+function faultToHeal(chain: Chain | undefined, specification: Specification, now: number): string | null {
+  return isOver(chain?.cursor, specification, now) ? null : faultOf(chain);
 }
 
 /** Whether every tick that a schedule has is accounted for: also one that is yet to come, where it was cancelled. */

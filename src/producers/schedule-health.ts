@@ -3,7 +3,7 @@ import type { Broker } from '../broker/queues.js';
 import { unpackEntry } from '../broker/tick-entry.js';
 import { nextTick, offsetOf, type Timing, ticksAfter } from '../jobs/schedule.js';
 import { isoTime } from '../jobs/words.js';
-import { type Chain, faultOf, isOver, type Stored, timingOf } from './plan.js';
+import { accountedUntil, type Chain, faultOf, isOver, type Stored, timingOf } from './plan.js';
 
 /** Worst last: what a reader looks for. */
 export const healths = ['sound', 'ended', 'disabled', 'paused', 'held', 'late', 'broken', 'ledger unreadable'] as const;
@@ -84,8 +84,8 @@ function isSound(chain: Chain | undefined): boolean {
 export function nextDue(broker: Broker, { id, specification, pause }: Stored, chain: Chain | undefined, now: number) {
   if (pause && pauseHolds(pause, now)) {
     const timing = timingOf(specification);
-    const ahead = (chain?.cursor?.at ?? 0) + offsetOf(timing); // beyond now where somebody has cancelled what comes
-    const [first] = pause.until === null ? [] : ticksDueAfter(broker, id, timing, Math.max(pause.until, ahead), 1);
+    const accounted = accountedUntil(chain?.cursor, timing);
+    const [first] = pause.until === null ? [] : ticksDueAfter(broker, id, timing, Math.max(pause.until, accounted), 1);
     return first === undefined ? null : first + offsetOf(timing);
   }
   return chain && isSound(chain) ? chain.next : null;

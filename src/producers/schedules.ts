@@ -164,7 +164,7 @@ async function apply(
   input: ReconcileInput,
   state: State,
   emit: Emit,
-): Promise<unknown> {
+): Promise<Applied> {
   const owned = state.stored.get(idOf(change));
   if (owned?.owner === apiOwner) {
     return (await repairAtRunTime(broker, owned.id, input.now(), emit)) ? change.after : nothingToHeal;
@@ -175,10 +175,13 @@ async function apply(
       return put(broker, change, input, state, emit);
     case 'change': {
       const ticksStay = change.fields.every((field) => ['description', 'alerts', 'held'].includes(field));
-      return ticksStay ? store(broker, change.wanted, input) : put(broker, change, input, state, emit);
+      if (!ticksStay) return put(broker, change, input, state, emit);
+      await store(broker, change.wanted, input);
+      return change.after;
     }
     case 'remove':
-      return removeStored(broker, change.stored, input.now(), emit);
+      await removeStored(broker, change.stored, input.now(), emit);
+      return null;
   }
 }
 
@@ -238,23 +241,17 @@ async function keepPauses(
   }
 }
 
-/** What the healing of a chain answers that only looked broken: its schedule is over. */
+/** Of a chain that only looked broken: its schedule is over. */
 const nothingToHeal = 'nothing to heal';
+/** When the schedule's next run is due, in ms since the epoch; null where there is none to tell of. */
+type Applied = number | null | typeof nothingToHeal;
 type Upsert = Exclude<Change, { kind: 'remove' }>;
 type State = Pick<PlanInput, 'stored' | 'chains'>;
 
 /**
  * The store last: where the process dies in between, it still shows the change as due.
- *
- * @returns when its next run is due, in ms since the epoch, or that nothing was to be done
  */
-async function put(
-  broker: Broker,
-  change: Upsert,
-  input: ReconcileInput,
-  state: State,
-  emit: Emit,
-): Promise<number | null | typeof nothingToHeal> {
+async function put(broker: Broker, change: Upsert, input: ReconcileInput, state: State, emit: Emit): Promise<Applied> {
   const { wanted } = change;
   const { id, specification, next: rule } = wanted;
   const of = { job: specification.job, schedule: id };
@@ -295,13 +292,13 @@ async function hold(broker: Broker, ids: readonly string[], stored: ReadonlyMap<
   }
 }
 
-function report(change: Change, result: PromiseSettledResult<unknown>, emit: Emit): void {
+function report(change: Change, result: PromiseSettledResult<Applied>, emit: Emit): void {
   const schedule = idOf(change);
   const { job } = specificationOf(change);
   if (result.status === 'rejected') {
     emit({ type: 'schedule.failed', schedule, job, error: result.reason });
   } else if (change.kind === 'heal' && result.value !== nothingToHeal) {
-    emit({ type: 'schedule.healed', schedule, job, reason: change.reason, next: result.value as number | null });
+    emit({ type: 'schedule.healed', schedule, job, reason: change.reason, next: result.value });
   }
 }
 

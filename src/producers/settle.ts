@@ -5,7 +5,7 @@ import type { Broker } from '../broker/queues.js';
 import type { Emit } from '../jobs/events.js';
 import { readChains } from './chains.js';
 import { endBackfills } from './feed.js';
-import { apiOwner, isOver, isUnderWay, type Specification, timingOf } from './plan.js';
+import { apiOwner, effective, isOver, isUnderWay, type Specification } from './plan.js';
 import { dueAfter, rechain } from './rechain.js';
 import { type Entry, gone, readStored, updateEntry } from './store.js';
 import { accountFor } from './watch.js';
@@ -20,7 +20,7 @@ import { accountFor } from './watch.js';
 export async function settle(broker: Broker, id: string, entry: Entry, now: number, emit: Emit): Promise<void> {
   let applied = entry;
   for (;;) {
-    if (isLeaving(applied)) await takeDown(broker, id, applied, now, emit);
+    if (isLeaving(applied)) await takeDown(broker, id, wasInForce(applied), now, emit);
     else await setUp(broker, id, applied, now, emit);
     const found = await confirm(broker, id, applied);
     if (found === applied) return;
@@ -79,22 +79,35 @@ export function isSamePause(a: Pause | null, b: Pause | null): boolean {
   return a?.since === b?.since && a?.until === b?.until;
 }
 
+/** What ledger and chain have gone by until now. */
+function wasInForce({ specification, unsettled }: Entry): Specification {
+  return effective(unsettled?.before ?? specification);
+}
+
 async function setUp(broker: Broker, id: string, entry: Entry, now: number, emit: Emit): Promise<void> {
   const specification = effective(entry.specification);
   const { job, timing } = specification;
   const chain = (await readChains(broker, new Map([[job, [id]]]))).get(id);
-  const before = effective(entry.unsettled?.before ?? specification);
+  const before = wasInForce(entry);
   const rule = broker.ruleOf(id);
   const { edited = false } = chain ?? {};
   await rechain(broker, { id, specification, before, rule, edited, now, next: dueAfter(timing, now, rule) }, emit);
 }
 
-/** What waits, or is overdue, still runs: it was due. */
-async function takeDown(broker: Broker, id: string, entry: Entry, now: number, emit: Emit): Promise<void> {
-  const specification = effective(entry.unsettled?.before ?? entry.specification);
-  const { job } = entry.specification;
+/**
+ * Ends ledger and chain of a schedule that goes, by the times that its ledger has gone by. What waits, or is overdue,
+ * still runs: it was due.
+ */
+export async function takeDown(
+  broker: Broker,
+  id: string,
+  specification: Specification,
+  now: number,
+  emit: Emit,
+): Promise<void> {
+  const { job, timing } = specification;
   const of = { job, schedule: id };
-  const cursor = await takeBackCancelled(broker, { ...of, timing: specification.timing, now }, emit);
+  const cursor = await takeBackCancelled(broker, { ...of, timing, now }, emit);
   if (cursor) await accountFor(broker, { ...of, specification, cursor, now }, emit);
   await broker.queue(job).removeJobScheduler(id);
   await endBackfills(broker, of);
@@ -121,8 +134,4 @@ async function confirm(broker: Broker, id: string, applied: Entry): Promise<Entr
 function isSame(entry: Entry | null, applied: Entry): boolean {
   const goes = (it: Entry | null) => it === null || isLeaving(it);
   return goes(entry) ? goes(applied) : entry?.hash === applied.hash && !goes(applied);
-}
-
-function effective(specification: Specification): Specification {
-  return { ...specification, timing: timingOf(specification) };
 }

@@ -161,10 +161,10 @@ export async function showSchedule(broker: Broker, id: string, now: number, tick
   const listed = await listTicks(broker, of, { limit: ticks });
   const view = viewOf(broker, stored, chains.get(id), ends.get(id), now);
   const timing = timingOf(stored.specification);
-  // From the next run on: those before it are accounted for, having been cancelled.
   const next = nextDue(broker, stored, chains.get(id), now);
-  const after = pauseHolds(stored.pause ?? null, now) && next === null ? null : Math.max(now, (next ?? now) - 1);
-  const upcoming = after === null || view.health === 'ended' ? [] : ticksDueAfter(broker, id, timing, after, 3);
+  const hasNone = view.health === 'ended' || (view.pause !== null && next === null);
+  // From the next run on: those before it are accounted for, having been cancelled.
+  const upcoming = hasNone ? [] : ticksDueAfter(broker, id, timing, Math.max(now, (next ?? now) - 1), 3);
   return {
     ...view,
     upcoming: upcoming.map((time) => ({ time: isoTime(time), due: isoTime(time + offsetOf(timing)) })),

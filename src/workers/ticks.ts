@@ -193,7 +193,7 @@ function endOf(tick: ClaimedTick, { id, outcome: found, startedAt, durationMs, a
 
 function reasonOf({ left }: Extract<Accounted, { type: 'accounted' }>): string {
   const last = left.at(-1);
-  if (!last) return 'its tick is not due yet, or has its entry already';
+  if (!last) return 'its tick is not due yet';
   return last.outcome === 'paused' ? 'the schedule is paused' : `${last.outcome}: ${last.reason}`;
 }
 

@@ -7,7 +7,6 @@ import { takeBackCancelled } from '../../src/broker/cancelled-ahead.js';
 import { begin, readClaims, readCursor, readTicks } from '../../src/broker/ledger.js';
 import type { Broker } from '../../src/broker/queues.js';
 import { iterationId } from '../../src/broker/repeat.js';
-import type { TickEntry } from '../../src/broker/tick-entry.js';
 import { defineJob } from '../../src/jobs/define-job.js';
 import { defaultPolicy } from '../../src/jobs/misfire.js';
 import { createRegistry } from '../../src/jobs/registry.js';
@@ -19,6 +18,7 @@ import { showSchedule } from '../../src/producers/views.js';
 import { eventually, fixture, recordEvents } from '../support/harness.js';
 import { expectProblem } from '../support/http.js';
 import { writeJobs } from '../support/jobs-module.js';
+import { entriesWith } from '../support/ledger-audit.js';
 import { runWarm } from '../support/processes.js';
 import { prompt } from '../support/prompt.js';
 
@@ -59,7 +59,7 @@ describe('cancelling a run', () => {
     expect(await cancel(broker, id, 'night-watch')).toBe('told');
     await events.next('run.cancelled', ({ by }) => by === 'night-watch');
     expect(Number(aborted[0]) - asked).toBeLessThan(1_000);
-    const [entry] = await entriesWith(broker, 'cancelled');
+    const [entry] = await entriesWith(broker, of, 'cancelled');
     expect(entry).toMatchObject({ outcome: 'cancelled', reason: 'by night-watch', attempts: 1 });
     expect(await broker.queue('work').getJobState(id)).toBe('failed');
     await expect(cancel(broker, id, 'x')).rejects.toMatchObject({ code: 'run-ended' });
@@ -156,7 +156,7 @@ describe('cancelling the next run of a schedule', () => {
     await work();
     await eventually(() => ran.length >= 2);
     expect(ran.slice(0, 2)).toEqual([tick + 2_000, tick + 4_000]);
-    const entries = await entriesWith(broker, 'succeeded');
+    const entries = await entriesWith(broker, of, 'succeeded');
     expect(entries.slice(0, 2)).toMatchObject([cancelled, { time: tick + 2_000, outcome: 'succeeded' }]);
   });
 
@@ -170,7 +170,7 @@ describe('cancelling the next run of a schedule', () => {
 
     expect(await cancel(broker, id, 'ops')).toBe('removed');
     expect(await broker.queue('work').getJobState(id)).toBe('unknown');
-    expect(await entriesWith(broker, 'cancelled')).toMatchObject([{ time: tick, reason: 'by ops' }]);
+    expect(await entriesWith(broker, of, 'cancelled')).toMatchObject([{ time: tick, reason: 'by ops' }]);
     expect(await nextOf(broker)).toBe(tick + apart);
   });
 
@@ -182,7 +182,7 @@ describe('cancelling the next run of a schedule', () => {
     await broker.client.hset(cursor, { at: tick - 3 * apart, next: tick - 2 * apart });
 
     expect(await cancel(broker, iterationId('often', tick), 'ops')).toBe('removed');
-    expect(await entriesWith(broker, 'cancelled')).toMatchObject([
+    expect(await entriesWith(broker, of, 'cancelled')).toMatchObject([
       { time: tick - 2 * apart, to: tick - apart, count: 2, outcome: 'missed' },
       { time: tick, count: 1, outcome: 'cancelled' },
     ]);
@@ -362,7 +362,7 @@ describe('cancelling the next run of a schedule', () => {
     await work();
     await eventually(() => ran.length > 0);
     expect(ran).not.toContain(tick);
-    expect(await entriesWith(broker, 'cancelled')).toMatchObject([{ time: tick, reason: 'by ops' }, {}]);
+    expect(await entriesWith(broker, of, 'cancelled')).toMatchObject([{ time: tick, reason: 'by ops' }, {}]);
   });
 });
 
@@ -399,12 +399,4 @@ function cancel(broker: Broker, id: string, by: string): Promise<'removed' | 'to
 
 async function nextOf(broker: Broker): Promise<number> {
   return Number((await readCursor(broker, of))?.next);
-}
-
-/** The entries, once one of them has the outcome. */
-function entriesWith(broker: Broker, outcome: string): Promise<TickEntry[]> {
-  return eventually(async () => {
-    const { entries } = await readTicks(broker, of);
-    return entries.some((entry) => entry.outcome === outcome) && entries;
-  });
 }

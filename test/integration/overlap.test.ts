@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { readCursor, readTicks } from '../../src/broker/ledger.js';
-import type { Broker } from '../../src/broker/queues.js';
+import { readCursor } from '../../src/broker/ledger.js';
 import { isRange, type TickEntry } from '../../src/broker/tick-entry.js';
 import { defineJob } from '../../src/jobs/define-job.js';
 import type { Overlap } from '../../src/jobs/overlap.js';
 import { triggerSchedule } from '../../src/producers/operations.js';
 import { createGate } from '../support/gate.js';
 import { eventually, fixture } from '../support/harness.js';
+import { entriesWith } from '../support/ledger-audit.js';
 import { prompt } from '../support/prompt.js';
 
 const of = { job: 'work', schedule: 'often' };
@@ -25,7 +25,7 @@ describe('a tick that is due while the last run of its schedule executes', () =>
     await produce();
     await eventually(() => runs.length >= 3 && runs.filter(({ end }) => end).length >= 2);
 
-    const entries = await settled(broker);
+    const entries = await entriesWith(broker, of, 'succeeded');
     expect(most()).toBe(1);
     const skipped = entries.filter(({ outcome }) => outcome === 'skipped');
     expect(skipped).not.toEqual([]);
@@ -44,7 +44,7 @@ describe('a tick that is due while the last run of its schedule executes', () =>
     await produce();
     await eventually(() => runs.filter(({ end }) => end).length >= 3);
 
-    const entries = await settled(broker);
+    const entries = await entriesWith(broker, of, 'succeeded');
     expect(most()).toBe(1);
     expectWhole(entries);
     const coalesced = entries.filter(({ outcome }) => outcome === 'coalesced');
@@ -65,7 +65,7 @@ describe('a tick that is due while the last run of its schedule executes', () =>
     await produce();
     await eventually(() => runs.filter(({ end }) => end).length >= 2);
 
-    const entries = await settled(broker, 'cancelled');
+    const entries = await entriesWith(broker, of, 'cancelled');
     expect(most()).toBe(1);
     expect(entries.find(({ outcome }) => outcome === 'cancelled')?.reason).toMatch(/^by the tick of \d{4}-/);
     expectWhole(entries);
@@ -176,7 +176,7 @@ describe('a schedule with lateAfter', () => {
     await eventually(() => Date.now() % 1_000 > 600 && Date.now() > first + 1_600);
     await work();
     await eventually(() => ran.length >= 1);
-    const entries = await settled(broker, 'skipped');
+    const entries = await entriesWith(broker, of, 'skipped');
     expect(entries.find(({ outcome }) => outcome === 'skipped')).toMatchObject({ reason: 'too late' });
     expectWhole(entries);
   });
@@ -214,14 +214,6 @@ async function slow(overlap: Overlap, { takesMs = 2_300, concurrency = 5 } = {})
     },
   });
   return { ...(await fixture([job])), runs, most: () => most };
-}
-
-/** The entries up to the first that is open, once one of them has the outcome. */
-function settled(broker: Broker, outcome: string = 'succeeded'): Promise<TickEntry[]> {
-  return eventually(async () => {
-    const { entries } = await readTicks(broker, of);
-    return entries.some((entry) => entry.outcome === outcome) && entries;
-  });
 }
 
 function expectWhole(entries: readonly TickEntry[]): void {

@@ -4,7 +4,7 @@ import { expect } from 'vitest';
 import { readClaims, readCursor, readTicks } from '../../src/broker/ledger.js';
 import type { LedgerOf } from '../../src/broker/ledger-format.js';
 import type { Broker } from '../../src/broker/queues.js';
-import { isRange, type TickEntry, tickOutcomes } from '../../src/broker/tick-entry.js';
+import { isRange, type TickEntry, type TickOutcome, tickOutcomes } from '../../src/broker/tick-entry.js';
 import { type Timing, ticksAfter } from '../../src/jobs/schedule.js';
 import { eventually } from './harness.js';
 import { freshFolder } from './jobs-module.js';
@@ -19,6 +19,14 @@ export interface Note {
   readonly attempt: number;
   readonly pid: number;
   readonly at: number;
+}
+
+/** The entries of a ledger, once one of them has the outcome. */
+export function entriesWith(broker: Broker, of: LedgerOf, outcome: TickOutcome): Promise<TickEntry[]> {
+  return eventually(async () => {
+    const { entries } = await readTicks(broker, of);
+    return entries.some((entry) => entry.outcome === outcome) && entries;
+  });
 }
 
 /**
