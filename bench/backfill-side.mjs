@@ -12,6 +12,7 @@ import { wantedOf } from '../dist/producers/plan.js';
 import { reconcile } from '../dist/producers/schedules.js';
 import { createPool } from '../dist/workers/pool.js';
 import { openBench } from './broker.mjs';
+import { ms } from './quick.mjs';
 
 const [url, what, count, runMs, live] = process.argv.slice(2);
 const liveIds = Array.from({ length: 100 }, (_, index) => `live-${index}`);
@@ -59,11 +60,11 @@ async function lateness() {
   const log = logEvents(createLogger('info', pino.destination({ dest: openSync('/dev/null', 'w'), sync: true })));
   await createPool({ broker, jobs: [job], emit: log, now: Date.now, random: Math.random }).start();
   await declare();
-  await wait(3_000);
+  await wait(ms(3_000));
   const lates = [];
   onLive = (due) => lates.push(Date.now() - due);
   if (Number(count) > 0) spawn(process.execPath, [fileURLToPath(import.meta.url), url, 'feeder', count]);
-  await wait(20_000);
+  await wait(ms(20_000));
   lates.sort((a, b) => a - b);
   const at = (share) => lates[Math.min(lates.length - 1, Math.floor(share * lates.length))];
   return { ticks: lates.length, p50: at(0.5), p99: at(0.99), backfilled };

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { alternate, report } from './compare.mjs';
+import { size } from './quick.mjs';
 
 const side = fileURLToPath(new URL('./backfill-side.mjs', import.meta.url));
 
@@ -15,7 +16,7 @@ export async function backfill(url) {
     return JSON.parse(stdout);
   };
   console.log('100,000 ticks, their runs added:');
-  report(await alternate({ rondo: async () => (await measure('feed', 100_000)).perSecond }), 'runs/s');
+  report(await alternate({ rondo: async () => (await measure('feed', size(100_000))).perSecond }), 'runs/s');
 
   const loads = [
     ['runs that do nothing', 0],
@@ -27,7 +28,7 @@ export async function backfill(url) {
         `\nLateness of 100 live ticks each second, ${live}, concurrency 10, beside a backfill of ${words}, p99:`,
       );
       const p99 = (count) => async () => (await measure('live', count, runMs, live)).p99;
-      report(await alternate({ 'with a backfill': p99(100_000), without: p99(0) }, 3), 'ms');
+      report(await alternate({ 'with a backfill': p99(size(100_000)), without: p99(0) }, 3), 'ms');
     }
   }
 }

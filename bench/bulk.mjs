@@ -2,8 +2,9 @@ import { once } from 'node:events';
 import { Redis } from 'ioredis';
 import { alternate, report } from './compare.mjs';
 import { body, secret, start } from './enqueue.mjs';
+import { size } from './quick.mjs';
 
-const calls = 10;
+const calls = size(10);
 const { payload } = JSON.parse(body);
 const bulk = JSON.stringify({ runs: Array.from({ length: 1_000 }, () => ({ payload })) });
 

@@ -1,13 +1,16 @@
+import { rounds } from './quick.mjs';
+
 /**
  * Measures every side in turn, round after round, so that what else the machine does meets all of them alike.
  * One round beforehand does not count.
  *
  * @param {Record<string, () => Promise<number>>} sides each answers one measurement
- * @param {number} rounds
+ * @param {number} times how many rounds
  */
-export async function alternate(sides, rounds = 9) {
+export async function alternate(sides, times = 9) {
+  const { counted, before } = rounds(times);
   const measured = Object.fromEntries(Object.keys(sides).map((name) => [name, []]));
-  for (let round = -1; round < rounds; round++) {
+  for (let round = -before; round < counted; round++) {
     for (const [name, measure] of Object.entries(sides)) {
       const value = await measure();
       if (round >= 0) measured[name].push(value);

@@ -8,10 +8,11 @@ import { defineJob } from '../dist/jobs/define-job.js';
 import { createLogger, logEvents } from '../dist/observability/logger.js';
 import { createPool } from '../dist/workers/pool.js';
 import { openBench } from './broker.mjs';
+import { size } from './quick.mjs';
 
 const [side, url] = process.argv.slice(2);
-const warmUp = 10_000;
-const measured = 50_000;
+const warmUp = size(10_000);
+const measured = size(50_000);
 const concurrency = 50;
 const job = defineJob({ name: 'no-op', concurrency, run: () => null });
 const broker = await openBench(url, 'patient');

@@ -2,8 +2,9 @@ import { once } from 'node:events';
 import autocannon from 'autocannon';
 import { Redis } from 'ioredis';
 import { body, headers, start } from './enqueue.mjs';
+import { size } from './quick.mjs';
 
-const requests = 1_000_000;
+const requests = size(1_000_000);
 const stages = 10;
 
 /**

@@ -4,9 +4,10 @@ import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { alternate, report } from './compare.mjs';
+import { ms } from './quick.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const idleMs = 10_000;
+const idleMs = ms(10_000);
 
 /** What a newcomer waits for, and what an idle worker costs. */
 export async function processes(url) {

@@ -7,13 +7,14 @@ import { wantedOf } from '../dist/producers/plan.js';
 import { reconcile as bringInLine } from '../dist/producers/schedules.js';
 import { openBench } from './broker.mjs';
 import { alternate, report } from './compare.mjs';
+import { size } from './quick.mjs';
 
 /** A start with unchanged schedules: reading, comparing and hashing, against upserting them all. */
 export async function reconcile(url) {
   const broker = await openBench(url, 'fail-fast');
 
   await broker.client.flushall();
-  const few = definitions(10_000);
+  const few = definitions(size(10_000));
   console.log('10,000 unchanged schedules:');
   await start(broker, few);
   const bare = new Queue('report', { connection: broker.client, prefix: 'bare' });
@@ -28,7 +29,7 @@ export async function reconcile(url) {
   await bare.close();
 
   await broker.client.flushall();
-  const defined = await timedValue(() => definitions(100_000));
+  const defined = await timedValue(() => definitions(size(100_000)));
   console.log(`\n100,000 schedules: defined and checked in ${defined.ms} ms`);
   console.log(`first start, all added: ${await timed(() => start(broker, defined.value))} ms`);
   report(await alternate({ 'start, all unchanged': () => timed(() => start(broker, defined.value)) }), 'ms');

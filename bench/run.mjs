@@ -7,6 +7,7 @@ import { execute } from './execute.mjs';
 import { memory as memoryOfApi } from './memory.mjs';
 import { processData } from './process-data.mjs';
 import { processes } from './processes.mjs';
+import { isQuick } from './quick.mjs';
 import { reconcile } from './reconcile.mjs';
 import { startServer } from './server.mjs';
 import { ticks } from './ticks.mjs';
@@ -32,6 +33,7 @@ if (unknown.length > 0) {
 const server = await startServer();
 const memory = Math.round(totalmem() / 2 ** 30);
 console.log(`Node.js ${process.version}, ${server.name}, ${cpus().length} × ${cpus()[0]?.model}, ${memory} GiB\n`);
+if (isQuick) console.log('A hundredth of everything, once: the figures say nothing.\n');
 try {
   for (const name of named.length > 0 ? named : Object.keys(benchmarks)) {
     console.log(`## ${name}\n`);

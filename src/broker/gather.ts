@@ -6,7 +6,7 @@ import { Cluster, type Redis } from 'ioredis';
  * into the kernel: for a short command dearer than all else about it. Never more than `atOnce` together: where all of a
  * busy turn went out at its end, Redis would wait for us meanwhile, and we for Redis afterwards.
  */
-export function gatherCommands(client: Redis | Cluster, atOnce = 32): void {
+export function gatherCommands(client: Redis | Cluster, atOnce: number): void {
   const gather = (redis: Redis) => redis.on('connect', () => gatherWrites(redis.stream, atOnce));
   if (client instanceof Cluster) client.on('+node', gather);
   else gather(client);

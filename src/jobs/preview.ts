@@ -22,14 +22,16 @@ export interface PreviewTime {
   readonly note: string | null;
 }
 
-/** Times that a calendar excludes, or that the clock jumps over. */
+/** Times that a calendar excludes, that the clock jumps over, or that somebody has cancelled. */
 export interface PreviewLeft {
-  readonly kind: 'excluded' | 'jumped-over';
+  readonly kind: 'excluded' | 'jumped-over' | 'cancelled';
   readonly time: number;
   readonly to: number;
   readonly count: number;
   readonly note: string;
 }
+
+export type Cancelled = (time: number) => string | null;
 
 /** How many rows of what is left out come before one tick, and how much is counted for all of them. */
 const mostRows = 10;
@@ -39,9 +41,16 @@ const mostSteps = 20_000;
  * The next ticks of a schedule, with what the clock and its calendars do to them in words.
  *
  * @param after in ms since the epoch
+ * @param cancelled says of a tick that is yet to come why it will not run, if somebody has cancelled it
  * @throws what the rule of a timing of kind `next` throws
  */
-export function preview(timing: Timing, after: number, count: number, next?: NextTick): Preview {
+export function preview(
+  timing: Timing,
+  after: number,
+  count: number,
+  next?: NextTick,
+  cancelled: Cancelled = () => null,
+): Preview {
   const times: PreviewTime[] = [];
   const left: PreviewLeft[] = [];
   const budget = { steps: mostSteps };
@@ -52,7 +61,9 @@ export function preview(timing: Timing, after: number, count: number, next?: Nex
     const excluded = spend(excludedTimes(timing, before, upTo, next), budget);
     left.push(...collapsed(excluded), ...jumpedOver(timing, before, upTo));
     if (time === null) break;
-    times.push({ time, due: time + offsetOf(timing), note: noteOf(timing, before, time, excluded) });
+    const why = cancelled(time);
+    if (why !== null) left.push({ kind: 'cancelled', time, to: time, count: 1, note: `cancelled ${why}`.trim() });
+    else times.push({ time, due: time + offsetOf(timing), note: noteOf(timing, before, time, excluded) });
     before = time;
   }
   left.sort((a, b) => a.time - b.time);

@@ -1,4 +1,4 @@
-import { type Preview, preview, zoneOf } from '../jobs/preview.js';
+import { type Cancelled, type Preview, preview, zoneOf } from '../jobs/preview.js';
 import type { NextTick, Timing } from '../jobs/schedule.js';
 import { inWords, isoTime } from '../jobs/words.js';
 
@@ -13,9 +13,9 @@ export interface PreviewView {
     readonly local: string | null;
     readonly note: string | null;
   }[];
-  /** What a calendar excludes or the clock jumps over, on the way to the last of them. */
+  /** What a calendar excludes, the clock jumps over or somebody has cancelled, on the way to the last of them. */
   readonly left: readonly {
-    readonly kind: 'excluded' | 'jumped-over';
+    readonly kind: Preview['left'][number]['kind'];
     readonly time: string;
     readonly to: string;
     readonly count: number;
@@ -31,14 +31,19 @@ export interface PreviewInput {
   readonly count: number;
 }
 
-/** The next times of any timing, stored or not. */
+/**
+ * The next times of any timing, stored or not.
+ *
+ * @param cancelled as in `preview`
+ */
 export function previewOf(
   id: string,
   timing: Timing,
   rule: NextTick | undefined,
   { from, count }: PreviewInput,
+  cancelled?: Cancelled,
 ): PreviewView {
-  const found: Preview = preview(timing, from, count, rule);
+  const found = preview(timing, from, count, rule, cancelled);
   const local = localIn(zoneOf(timing));
   return {
     id,

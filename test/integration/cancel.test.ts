@@ -13,6 +13,7 @@ import { createRegistry } from '../../src/jobs/registry.js';
 import { isoTime } from '../../src/jobs/words.js';
 import { cancel as cancelRun } from '../../src/producers/cancel.js';
 import { wantedOf } from '../../src/producers/plan.js';
+import { previewStored } from '../../src/producers/preview.js';
 import { reconcile } from '../../src/producers/schedules.js';
 import { showSchedule } from '../../src/producers/views.js';
 import { eventually, fixture, recordEvents } from '../support/harness.js';
@@ -152,6 +153,9 @@ describe('cancelling the next run of a schedule', () => {
     const cancelled = { time: tick, to: tick, count: 1, outcome: 'cancelled', reason: 'by ops' };
     expect((await readTicks(broker, of)).entries).toEqual([cancelled]);
     await expect(cancel(broker, id, 'ops')).rejects.toMatchObject({ code: 'run-unknown' });
+    const preview = await previewStored(broker, 'often', { from: tick - 1, count: 2 });
+    expect(preview.times.map(({ time }) => Date.parse(time))).toEqual([tick + 2_000, tick + 4_000]);
+    expect(preview.left).toMatchObject([{ kind: 'cancelled', time: isoTime(tick), note: 'cancelled by ops' }]);
 
     await work();
     await eventually(() => ran.length >= 2);

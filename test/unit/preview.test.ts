@@ -34,6 +34,17 @@ describe('the preview of a schedule', () => {
     ]);
   });
 
+  it('has a row for a tick that is cancelled, and another tick in its place', () => {
+    const cancelled = Date.parse('2026-11-21T08:00:00Z');
+    const because = (time: number) => (time === cancelled ? 'by ops' : null);
+    const { times, left } = preview(paris('0 9 * * *'), Date.parse('2026-11-20T12:00:00Z'), 2, undefined, because);
+    expect(left).toEqual([{ kind: 'cancelled', time: cancelled, to: cancelled, count: 1, note: 'cancelled by ops' }]);
+    expect(times.map(({ time }) => new Date(time).toISOString())).toEqual([
+      '2026-11-22T08:00:00.000Z',
+      '2026-11-23T08:00:00.000Z',
+    ]);
+  });
+
   it('says which of two equal times runs', () => {
     expect(rows(paris('30 2 * * *'), '2026-10-24T12:00:00Z', 2)).toEqual([
       ['2026-10-25T00:30', 'the clock goes back from 03:00 to 02:00: 02:30 runs the first time only'],

@@ -239,7 +239,7 @@ export const previewView = z.object({
   left: z
     .array(
       z.object({
-        kind: z.enum(['excluded', 'jumped-over']),
+        kind: z.enum(['excluded', 'jumped-over', 'cancelled']),
         time,
         to: time,
         count: z.int().min(1),
@@ -247,7 +247,9 @@ export const previewView = z.object({
         note: z.string(),
       }),
     )
-    .describe('What a calendar excludes or the clock jumps over, on the way to the last of them'),
+    .describe(
+      'What a calendar excludes, the clock jumps over or somebody has cancelled, on the way to the last of them',
+    ),
   complete: z.boolean().describe('False where it was given up before so many were found'),
 }) satisfies z.ZodType<PreviewView>;
 

@@ -47,9 +47,9 @@ async function readPage({ broker }: SiteInput, view: ScheduleDetails, { at, befo
   return listTicks(broker, of, { ...(to !== undefined && { to }), ...outcomes, limit: perPage });
 }
 
-/** Twenty times of a schedule with many exclusions are dear, and only change when one has passed. */
+/** Twenty times of a schedule with many exclusions are dear, and only change when one has passed or was cancelled. */
 async function previewAgain(input: SiteInput, view: ScheduleDetails, known?: Pick<Detail, 'view' | 'preview'>) {
-  const isSame = known && JSON.stringify(known.view.timing) === JSON.stringify(view.timing);
+  const isSame = known && changing(known.view) === changing(view);
   const first = known && 'times' in known.preview ? known.preview.times[0] : undefined;
   if (known && isSame && first && Date.parse(first.due) > input.now()) return known.preview;
   try {
@@ -58,6 +58,10 @@ async function previewAgain(input: SiteInput, view: ScheduleDetails, known?: Pic
     if (!(error instanceof RondoError) || error.code !== 'schedule-uncomputable') throw error;
     return { trouble: `${error.message}.` };
   }
+}
+
+function changing({ timing, ledger }: ScheduleDetails): string {
+  return JSON.stringify([timing, ledger?.next]);
 }
 
 /** Only a run that was triggered of this very schedule: the address may name any. */
