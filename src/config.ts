@@ -98,24 +98,57 @@ export interface Config {
   readonly warnings: readonly string[];
 }
 
+type Env = Readonly<Record<string, string | undefined>>;
+
 /**
  * Reads every setting from the environment: the only place that does.
  *
  * @param api whether the process will serve the API, and so wants keys in production
+ * @param redis whether it will use Redis, and so wants its address in production
  * @throws RondoError `config-invalid` with all that is wrong, each with its key; never a secret's value
  */
-export function loadConfig(env: Record<string, string | undefined> = process.env, { api = false } = {}): Config {
+export function loadConfig(env: Env = process.env, { api = false, redis = true } = {}): Config {
+  const { config, ofAll, ofRedis, ofApi } = readSettings(env);
+  const problems = [...ofAll, ...(redis ? ofRedis : []), ...(api ? ofApi : [])];
+  if (!config || problems.length > 0) throw new RondoError('config-invalid', '', { problems });
+  return config;
+}
+
+/**
+ * What the environment says, right or wrong, for whoever explains it.
+ *
+ * @returns `config` without the settings that are wrong, null where it cannot do without them; `ofApi` what only a
+ * process that serves the API would refuse to start with
+ */
+export function examineConfig(env: Env = process.env): {
+  readonly config: Config | null;
+  readonly problems: readonly Problem[];
+  readonly ofApi: readonly Problem[];
+} {
+  const { ofAll, ofRedis, ofApi } = readSettings(env);
+  const problems = [...ofAll, ...ofRedis];
+  const wrong = new Set(problems.map(({ where }) => /^\w+/.exec(where)?.[0]));
+  const rest = readSettings(Object.fromEntries(Object.entries(env).filter(([key]) => !wrong.has(key))));
+  // What is missing beside another one, such as SMTP_URL, only switches that off.
+  return { config: rest.ofRedis.length > 0 ? null : rest.config, problems, ofApi };
+}
+
+/** The settings, where each can be read by itself, and all that is wrong: for every process, or for some. */
+function readSettings(env: Env) {
   const given = Object.fromEntries(Object.entries(env).filter(([key, value]) => value && isOurs(key)));
   const { fromFile, problems: ofFile } = givenKeys(given);
   const read = settings.safeParse(given);
   const unknown = Object.keys(given).filter((key) => !(key in settings.shape));
-  const problems = [...(read.error ? problemsOf(read.error, withoutSecrets(given)) : []), ...misspelt(unknown)];
-  problems.push(...ofFile, ...missingRedis(given));
-  if (api && ofFile.length === 0 && fromFile.length === 0) problems.push(...missingKeys(given));
-  if (api && read.data) problems.push(...samePort(read.data, given));
-  problems.push(...wrongForMail(given), ...wrongDatabase(given), ...wrongForTraces(given));
-  if (!read.data || problems.length > 0) throw new RondoError('config-invalid', '', { problems });
-  const { data } = read;
+  const alone = [...(read.error ? problemsOf(read.error, withoutSecrets(given)) : []), ...misspelt(unknown), ...ofFile];
+  return {
+    config: read.data ? configOf(read.data, fromFile, unknown) : null,
+    ofAll: [...alone, ...wrongForMail(given), ...wrongDatabase(given), ...wrongForTraces(given)],
+    ofRedis: missingRedis(given),
+    ofApi: [...(given.RONDO_API_KEYS_FILE ? [] : missingKeys(given)), ...(read.data ? samePort(read.data, given) : [])],
+  };
+}
+
+function configOf(data: z.output<typeof settings>, fromFile: readonly ApiKey[], unknown: readonly string[]): Config {
   const jobsModule = data.RONDO_JOBS ? resolve(data.RONDO_JOBS) : null;
   const owner = packageAbove(jobsModule ?? fileURLToPath(import.meta.url));
   return {
@@ -140,36 +173,10 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
   };
 }
 
-/**
- * What the environment says, right or wrong, for whoever explains it.
- *
- * @returns `config` without the settings that are wrong, null where it cannot do without them; `ofApi` what only a
- * process that serves the API would refuse to start with
- */
-export function examineConfig(env: Record<string, string | undefined> = process.env): {
-  readonly config: Config | null;
-  readonly problems: readonly Problem[];
-  readonly ofApi: readonly Problem[];
-} {
-  const attempt = (given: typeof env, api: boolean): { config: Config | null; problems: readonly Problem[] } => {
-    try {
-      return { config: loadConfig(given, { api }), problems: [] };
-    } catch (error) {
-      if (error instanceof RondoError) return { config: null, problems: error.problems };
-      throw error;
-    }
-  };
-  const { config, problems } = attempt(env, false);
-  const ofApi = attempt(env, true).problems.slice(problems.length);
-  const wrong = new Set(problems.map(({ where }) => /^\w+/.exec(where)?.[0]));
-  const rest = Object.fromEntries(Object.entries(env).filter(([key]) => !wrong.has(key)));
-  return { config: config ?? attempt(rest, false).config, problems, ofApi };
-}
-
 /** Which API a command works through, by its options and else by the environment. @throws RondoError `config-invalid` */
 export function loadApiAccess(
   given: { url?: string | undefined; key?: string | undefined },
-  env: Record<string, string | undefined> = process.env,
+  env: Env = process.env,
 ): ApiAccess | null {
   return readApiAccess(given, env);
 }
@@ -218,6 +225,13 @@ const port = z
   .transform(Number)
   .pipe(z.int().max(65_535));
 
+/** Digits alone are milliseconds: the environment knows no numbers. */
+const durationText = (bounds: Parameters<typeof duration>[0]) =>
+  z
+    .string()
+    .transform((text) => (/^\d+$/.test(text) ? Number(text) : text))
+    .pipe(duration(bounds));
+
 const settings = z.object({
   NODE_ENV: z.string().optional(),
   REDIS_URL: z.string().default('').transform(readRedisUrl),
@@ -231,11 +245,7 @@ const settings = z.object({
   RONDO_DISABLED_JOBS: z.string().default('').transform(commaSeparated),
   RONDO_CONCURRENCY: z.string().default('').transform(readConcurrency),
   LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
-  SHUTDOWN_GRACE: z
-    .string()
-    .transform((text) => (/^\d+$/.test(text) ? Number(text) : text))
-    .pipe(duration({ max: 3_600_000 }))
-    .default(25_000),
+  SHUTDOWN_GRACE: durationText({ max: 3_600_000 }).default(25_000),
   HOST: z.string().default('127.0.0.1'),
   PORT: port.default(3_000),
   RONDO_METRICS_PORT: port.optional(),
@@ -289,7 +299,7 @@ const settings = z.object({
     .regex(/^([1-9]\d{0,2}|1000)$/, { error: 'a whole number from 1 to 1000' })
     .transform(Number)
     .default(10),
-  DATABASE_STATEMENT_TIMEOUT: duration({ min: 1, max: 86_400_000 }).default(30_000),
+  DATABASE_STATEMENT_TIMEOUT: durationText({ min: 1, max: 86_400_000 }).default(30_000),
   CREDITS_TIMEZONE: z.string().refine(isTimezone, { error: 'an IANA time zone such as "Europe/Paris"' }).default('UTC'),
   TOKENS_URL: z
     .string()

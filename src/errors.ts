@@ -10,7 +10,6 @@ export const errorTable = {
   'job-disabled': { status: 409, retryable: false, message: 'The job is disabled' },
   'run-unknown': { status: 404, retryable: false, message: 'There is no such run' },
   'run-invalid': { status: 422, retryable: false, message: 'The run cannot be enqueued as asked' },
-  'run-expired': { status: 409, retryable: false, message: 'The run was too late to start' },
   'run-cancelled': { status: 409, retryable: false, message: 'The run was cancelled' },
   'run-ended': { status: 409, retryable: false, message: 'The run has ended' },
   'run-timed-out': { status: 504, retryable: true, message: 'The run took longer than its timeout' },
@@ -40,11 +39,6 @@ export const errorTable = {
   'backfill-invalid': { status: 422, retryable: false, message: 'The backfill cannot be done as asked' },
   'backfill-unconfirmed': { status: 409, retryable: false, message: 'So large a backfill wants to be confirmed' },
   'backfill-unknown': { status: 404, retryable: false, message: 'There is no such backfill' },
-  'removal-refused': {
-    status: 409,
-    retryable: false,
-    message: 'The change would remove more than half of the schedules of this app',
-  },
   'release-outdated': { status: 409, retryable: false, message: 'A newer release of the app is in charge' },
   'request-invalid': { status: 422, retryable: false, message: 'The request does not fit' },
   'idempotency-mismatch': {

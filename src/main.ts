@@ -76,7 +76,9 @@ export async function runService(config: Config, roles: readonly Role[], only?: 
     if (isAsked) await parts.start(metrics.pings);
     await parts.start(createLiveness(watched, (message) => logger.warn(message)));
     for (const warning of config.warnings) logger.warn(warning);
-    logger.info(
+    // Without its address no command reaches an embedded server, however quiet the log is to be.
+    const told = config.redis.kind === 'embedded' ? atAnyLevel(logger) : logger;
+    told.info(
       { app: config.app, release: config.release },
       `${roles.join(' and ')} started, with Redis at ${redis.shown}`,
     );
@@ -130,7 +132,8 @@ async function startProbes({ http }: Config, parts: Parts, metrics: Metrics, log
 
 async function startWorker(shared: Shared, only?: readonly string[]): Promise<Watched> {
   const { config, registry, parts, emit, metrics, self } = shared;
-  const jobs = (only?.map(registry.get) ?? registry.jobs).filter(({ enabled }) => enabled);
+  const wanted = only && [...new Set(only)].map(registry.get);
+  const jobs = (wanted ?? registry.jobs).filter(({ enabled }) => enabled);
   const healthcheckAllow = config.catalog.httpRequest.allow;
   const broker = await open(shared, 'worker', 'patient');
   supplySweep(registry.jobs, createSweep({ broker, registry, now: Date.now }));
@@ -164,7 +167,7 @@ async function startApi(shared: Shared, beside: readonly Watched[]): Promise<Wat
   const { host, port, keys: known, keysFile: file } = config.http;
   const oneTime = known.length === 0 ? oneTimeKey() : null;
   const given = oneTime ? [oneTime.key] : known;
-  const keysFile = file && !oneTime ? createKeysFile({ file, keys: given, read: readKeysFile, emit }) : null;
+  const keysFile = file === null ? null : createKeysFile({ file, keys: given, read: readKeysFile, emit });
   if (keysFile) await parts.start(keysFile);
   const keys = keysFile ? keysFile.keys : () => given;
   const broker = await open(shared, 'api', 'fail-fast');
@@ -177,8 +180,9 @@ async function startApi(shared: Shared, beside: readonly Watched[]): Promise<Wat
   const traceRequests = tracing?.requests;
   const api = createApiServer({ broker, registry, emit, now: Date.now, ...served, host, port, traceRequests });
   await parts.start(api);
-  logger.info(`the board is at ${api.address()}/board`);
-  if (oneTime) logger.info(`sign in with this key, good until the process ends: ${oneTime.secret}`);
+  const told = oneTime ? atAnyLevel(logger) : logger; // who cannot read the key has none
+  told.info(`the board is at ${api.address()}/board`);
+  if (oneTime) told.info(`sign in with this key, good until the process ends: ${oneTime.secret}`);
   return { role: 'api', trouble: () => httpTrouble(`${api.address()}/readyz`) };
 }
 
@@ -247,6 +251,10 @@ function crashed(error: unknown): RondoEvent {
   const { code } = Object(error) as { code?: unknown };
   const reason = error instanceof Error ? error.message : String(error);
   return { type: 'process.crashed', code: typeof code === 'string' ? code : null, reason, error };
+}
+
+function atAnyLevel(logger: Logger): Logger {
+  return logger.child({}, { level: 'info' });
 }
 
 /** For a first look: all rights, on this machine alone, until the process ends. */

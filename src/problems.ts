@@ -6,37 +6,52 @@ type Issue = z.core.$ZodIssue;
 
 /**
  * Tells what a schema refused in the words of Rondo's errors: one problem a field, each with the value that
- * came, shortened, and the nearest known name where a key is misspelt.
+ * came, shortened, and the nearest known name where a key is misspelt. Of very many the last says how many more.
  *
  * @param at what the path hangs from: `payload` or, ending with a space, a name before it
  * @param known the keys that are understood at a place, to suggest from
  * @param got what is told of what came at a place, where that is not its value; nothing is known of an unknown key's
+ * @param most how many are told, a hundred unless told: who sends millions of mistakes gets no answer of millions
  */
 export function problemsOf(
-  error: z.core.$ZodError,
+  error: Pick<z.core.$ZodError, 'issues'>,
   input: unknown,
   options: {
     at?: string;
     known?: (path: readonly PropertyKey[]) => readonly string[];
     got?: (path: readonly PropertyKey[], isUnknown: boolean) => string | null;
+    most?: number;
   } = {},
 ): Problem[] {
-  const { at = '', known = () => [], got = () => null } = options;
+  const { at = '', known = () => [], got = () => null, most = 100 } = options;
   const whereOf = (path: readonly PropertyKey[]) =>
     (at + pathOf(path, at === '' || at.endsWith(' '))).replace(/: $/, '') || 'value';
   const gotAt = (path: readonly PropertyKey[], isUnknown: boolean) =>
     got(path, isUnknown) ?? show(valueAt(input, path));
-  return error.issues.flatMap((issue) => {
-    if (issue.code !== 'unrecognized_keys') {
-      return [{ where: whereOf(issue.path), expected: expectationOf(issue), got: gotAt(issue.path, false) }];
-    }
-    return issue.keys.map((key) => {
-      const near = nearest(key, known(issue.path));
-      const path = [...issue.path, key];
-      const expected = near ? `no such option (did you mean "${near}"?)` : 'no such option';
-      return { where: whereOf(path), expected, got: gotAt(path, true) };
-    });
-  });
+  const problemOf = (issue: Issue, key: string | null): Problem => {
+    if (key === null)
+      return { where: whereOf(issue.path), expected: expectationOf(issue), got: gotAt(issue.path, false) };
+    const near = nearest(key, known(issue.path));
+    const path = [...issue.path, key];
+    const expected = near ? `no such option (did you mean "${near}"?)` : 'no such option';
+    return { where: whereOf(path), expected, got: gotAt(path, true) };
+  };
+  const problems: Problem[] = [];
+  let more = 0;
+  for (const issue of error.issues) {
+    const keys = issue.code === 'unrecognized_keys' ? issue.keys : [null];
+    const told = keys.slice(0, most - problems.length);
+    problems.push(...told.map((key) => problemOf(issue, key)));
+    more += keys.length - told.length;
+  }
+  if (more > 0) problems.push(furtherProblems(`and ${more} more`, at));
+  return problems;
+}
+
+/** What stands for problems that are not told. @param at a place before, as of `problemsOf` */
+export function furtherProblems(got: string, at = ''): Problem {
+  const before = at === '' || at.endsWith(' ') ? at : `${at}: `;
+  return { where: `${before}the rest`, expected: 'no further problems', got };
 }
 
 /** The known name that a misspelt one most likely stands for, or null where none is close. */

@@ -1,3 +1,4 @@
+import { RondoError } from '../errors.js';
 import { type NextTick, nextTick, offsetOf, overdueTicks, type Timing } from '../jobs/schedule.js';
 import { type BackfillMark, backfillLua, listAsOpen, readBackfill } from './backfills.js';
 import { type Claim, type LedgerOf, ledgerCap, ledgerKeys, packClaim, trimLua, unpackClaim } from './ledger-format.js';
@@ -42,11 +43,16 @@ export function createBackfillClaims(broker: Broker) {
     const { schedule, run, tick, backfill, now } = input;
     const timing = await timingOf(input, backfill.id);
     if (!timing) return { type: 'nothing', reason: 'its backfill is gone' };
+    const rule = broker.ruleOf(schedule);
+    if (timing.kind === 'next' && !rule) {
+      // What lies beside the tick would lose its entry: it is for a worker that knows.
+      throw new RondoError('schedule-uncomputable', `${schedule}: by code that is not here`);
+    }
     const due = tick + offsetOf(timing);
     const entry: TickRun = { time: tick, outcome: 'running', due, claimed: now, run, attempts: 0 };
     let covering = guesses.get(schedule) ?? '';
     for (;;) {
-      const split = await splitAt(schedule, covering, tick, timing, broker.ruleOf(schedule));
+      const split = await splitAt(schedule, covering, tick, timing, rule);
       const [answer, ...more] = await send(broker, input, entry, covering, split);
       switch (answer) {
         case 'claimed':

@@ -57,10 +57,15 @@ const leaving = new WeakSet<RedisClient>();
 
 const connectTimeoutMs = 3_000;
 const commandTimeoutMs = 10_000;
+/**
+ * How long a worker waits for an answer before it connects anew. Where the other side is gone without a word the kernel
+ * would wait for a quarter of an hour. Longer than any command of ours blocks.
+ */
+const silenceMs = 30_000;
 
 const profiles: Record<Profile, RedisOptions> = {
   'fail-fast': { maxRetriesPerRequest: 0, enableOfflineQueue: false, commandTimeout: commandTimeoutMs },
-  patient: { maxRetriesPerRequest: null },
+  patient: { maxRetriesPerRequest: null, socketTimeout: silenceMs },
 };
 
 /** How many commands go out in one write. A worker has few at hand and waits for their answers; an api has many, of many callers. */

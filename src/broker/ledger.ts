@@ -30,9 +30,13 @@ export async function start(broker: Broker, of: LedgerOf, entry: TickRun): Promi
   await write(broker, of, entry, claim);
 }
 
-/** Closes the claim of a run with what became of it. A later word replaces an earlier one. */
-export async function settle(broker: Broker, of: LedgerOf, entry: TickRun): Promise<void> {
-  await write(broker, of, entry, '');
+/**
+ * Closes the claim of a run with what became of it. A later word replaces an earlier one.
+ *
+ * @param only where its claim still says this: who looks on from outside may be late
+ */
+export async function settle(broker: Broker, of: LedgerOf, entry: TickRun, only = ''): Promise<void> {
+  await write(broker, of, entry, '', only);
 }
 
 /**
@@ -51,6 +55,7 @@ export async function settleLeft(
   of: LedgerOf,
   run: string,
   { time, outcome, reason }: Pick<TickRange, 'time' | 'outcome' | 'reason'>,
+  only = '',
 ): Promise<void> {
   const keys = ledgerKeys(broker, of);
   const alone: TickRange = { time, to: time, count: 1, outcome, ...(reason && { reason }) };
@@ -63,7 +68,7 @@ export async function settleLeft(
     [keys.cursor, keys.ticks, keys.claims, keys.outcomes],
     [
       ...[run, time, ledgerCap, joins ? last : '', range.time],
-      ...[packEntry(of.schedule, range), packEntry(of.schedule, alone), outcome],
+      ...[packEntry(of.schedule, range), packEntry(of.schedule, alone), outcome, only],
     ],
   );
 }
@@ -82,14 +87,26 @@ export async function readCursor(broker: Broker, of: LedgerOf): Promise<Cursor |
 }
 
 export async function readClaims(broker: Broker, of: LedgerOf): Promise<Map<string, Claim>> {
-  const claims = await broker.client.hgetall(ledgerKeys(broker, of).claims);
+  const claims = await readClaimTexts(broker, of);
   return new Map(Object.entries(claims).map(([run, claim]) => [run, unpackClaim(claim)]));
+}
+
+/** As they stand there: for `settle`, which closes the very one that was looked at. */
+export function readClaimTexts(broker: Broker, of: LedgerOf): Promise<Record<string, string>> {
+  return broker.client.hgetall(ledgerKeys(broker, of).claims);
 }
 
 /** The claim of one run; null where it has none, or an older release's word for it. */
 export async function readClaim(broker: Broker, of: LedgerOf, run: string): Promise<Claim | null> {
   const text = await broker.client.hget(ledgerKeys(broker, of).claims, run);
   return text ? unpackClaim(text) : null;
+}
+
+/** The entry of one tick, where it has one of its own. */
+export async function readRunOf(broker: Broker, of: LedgerOf, tick: number): Promise<TickRun | null> {
+  const [packed = ''] = await broker.client.zrangebyscore(ledgerKeys(broker, of).ticks, tick, tick);
+  const entry = unpackEntry(of.schedule, packed);
+  return entry && !isRange(entry) ? entry : null;
 }
 
 export interface TicksQuery {
@@ -170,12 +187,12 @@ export async function trimLedgers(broker: Broker, job: string, schedules: readon
   return (await trimScript(broker.client, keys, [ledgerCap])) as number;
 }
 
-async function write(broker: Broker, of: LedgerOf, entry: TickRun, claim: string): Promise<void> {
+async function write(broker: Broker, of: LedgerOf, entry: TickRun, claim: string, only = ''): Promise<void> {
   const keys = ledgerKeys(broker, of);
   await writeScript(
     broker.client,
-    [keys.cursor, keys.ticks, keys.claims, keys.outcomes],
-    [entry.run, entry.time, packEntry(of.schedule, entry), claim, ledgerCap, entry.outcome],
+    [keys.cursor, keys.ticks, keys.claims, keys.outcomes, keys.run(entry.run)],
+    [entry.run, entry.time, packEntry(of.schedule, entry), claim, ledgerCap, entry.outcome, only],
   );
 }
 
@@ -189,13 +206,23 @@ for i = 1, #KEYS do redis.call('PERSIST', KEYS[i]) end
 redis.call('HSETNX', KEYS[1], 'from', ARGV[1])
 if redis.call('HSETNX', KEYS[1], 'at', ARGV[1]) == 1 then redis.call('HSET', KEYS[1], 'next', ARGV[2]) end`);
 
-// A claim is closed once, and with it its outcome counted.
-const writeScript = createScript(`${trimLua}
-local cursor, ticks, claims, outcomes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-if ARGV[4] ~= '' then redis.call('HSET', claims, ARGV[1], ARGV[4])
+// What is from before a ledger began is not written; what has its entry there, from before it was removed and made anew, is.
+const mayWriteLua = `
+local function mayWrite(cursor, ticks, time)
+  local from = redis.call('HGET', cursor, 'from')
+  return from and (tonumber(time) >= tonumber(from) or redis.call('ZCOUNT', ticks, time, time) > 0)
+end
+`;
+
+// A claim is closed once, and with it its outcome counted. A run keeps its tick, for who retries it when its claim is gone.
+const writeScript = createScript(`${trimLua}${mayWriteLua}
+local cursor, ticks, claims, outcomes, job = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+if ARGV[7] ~= '' and redis.call('HGET', claims, ARGV[1]) ~= ARGV[7] then return end
+if ARGV[4] ~= '' then
+  redis.call('HSET', claims, ARGV[1], ARGV[4])
+  if redis.call('EXISTS', job) == 1 then redis.call('HSET', job, 'tick', ARGV[2]) end
 elseif redis.call('HDEL', claims, ARGV[1]) == 1 then redis.call('HINCRBY', outcomes, ARGV[6], 1) end
-local from = redis.call('HGET', cursor, 'from')
-if not from or tonumber(ARGV[2]) < tonumber(from) then return end
+if not mayWrite(cursor, ticks, ARGV[2]) then return end
 redis.call('ZREMRANGEBYSCORE', ticks, ARGV[2], ARGV[2])
 redis.call('ZADD', ticks, ARGV[2], ARGV[3])
 -- The only entry of a removed schedule went with its key, and with the key's end.
@@ -206,12 +233,14 @@ trim(cursor, ticks, ARGV[5])`);
 const noteScript = createScript(`
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end`);
 
-// Where the range before has changed since it was read, the tick keeps an entry of its own.
-const leaveScript = createScript(`${trimLua}
+// Where the range before has changed since it was read, the tick keeps an entry of its own. A second call, as a connection
+// makes it that was cut off before it had its answer, does nothing: the tick may be part of the range by now.
+const leaveScript = createScript(`${trimLua}${mayWriteLua}
 local cursor, ticks, claims, outcomes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-if redis.call('HDEL', claims, ARGV[1]) == 1 then redis.call('HINCRBY', outcomes, ARGV[8], 1) end
-local from = redis.call('HGET', cursor, 'from')
-if not from or tonumber(ARGV[2]) < tonumber(from) then return end
+if ARGV[9] ~= '' and redis.call('HGET', claims, ARGV[1]) ~= ARGV[9] then return end
+if redis.call('HDEL', claims, ARGV[1]) == 0 then return end
+redis.call('HINCRBY', outcomes, ARGV[8], 1)
+if not mayWrite(cursor, ticks, ARGV[2]) then return end
 redis.call('ZREMRANGEBYSCORE', ticks, ARGV[2], ARGV[2])
 local joined = ARGV[4] ~= '' and redis.call('ZREM', ticks, ARGV[4]) == 1
 if joined then redis.call('ZADD', ticks, ARGV[5], ARGV[6]) else redis.call('ZADD', ticks, ARGV[2], ARGV[7]) end

@@ -73,6 +73,8 @@ export interface BrokerInput {
   readonly emit: Emit;
   /** Nothing is traced without it. */
   readonly tracing?: RunTracing | null;
+  /** Whether it marks the store as one in use; a command does not, since its prefix may be misspelt. */
+  readonly marks?: boolean;
 }
 
 /**
@@ -81,12 +83,12 @@ export interface BrokerInput {
  * @throws RondoError `redis-unreachable`, or `store-newer` where a newer release has marked it
  */
 export async function openBroker(input: BrokerInput): Promise<Broker> {
-  const { redis, profile, prefix, ruleOf, jobOf, emit, tracing = null } = input;
+  const { redis, profile, prefix, ruleOf, jobOf, emit, tracing = null, marks = true } = input;
   const client = await connect(redis, profile, emit);
   const parts = { client, address: redis.shown, keys: keysUnder(prefix), ruleOf, jobOf, tracing };
   const broker = createBroker({ ...parts, repeatStrategy: createRepeatStrategy(ruleOf, emit) });
   try {
-    await claimStore(broker);
+    await claimStore(broker, marks);
   } catch (error) {
     await broker.close();
     throw error;
@@ -119,8 +121,8 @@ function createBroker(parts: Omit<Broker, 'queue' | 'close'>): Broker {
   };
 }
 
-async function claimStore({ client, keys }: Broker): Promise<void> {
-  await client.setnx(keys.storeVersion, storeVersion);
+async function claimStore({ client, keys }: Broker, marks: boolean): Promise<void> {
+  if (marks) await client.setnx(keys.storeVersion, storeVersion);
   const found = Number(await client.get(keys.storeVersion));
   if (found > storeVersion) {
     throw new RondoError('store-newer', `${keys.storeVersion} is ${found}, this release understands ${storeVersion}`);

@@ -97,7 +97,8 @@ const takeScript = createScript(`${firstLua}
 local turns, run = KEYS[1], ARGV[2]
 local holder = first(turns, '0', '0', run)
 local ahead = first(turns, '(0', '+inf', run)
-if holder == run or not holder and (not ahead or ahead == run) then
+local isFirst = not ahead or ahead == run or tonumber(ARGV[5]) < tonumber(redis.call('ZSCORE', turns, ahead))
+if holder == run or not holder and isFirst then
   redis.call('ZADD', turns, '0', run)
   return { 'held', tostring(-redis.call('ZINCRBY', turns, '-1', '#fence')) }
 end

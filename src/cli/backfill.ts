@@ -8,7 +8,7 @@ import { codeOf } from './codes.js';
 import type { Control } from './control.js';
 import { print, table } from './output.js';
 import { withControl } from './session.js';
-import { moment } from './values.js';
+import { moment, refuseReversed } from './values.js';
 
 interface Flags {
   from?: number;
@@ -38,30 +38,43 @@ export function addBackfillCommand(schedules: Command): void {
     .option('--cancel', 'none of its runs begins from now on; what waits is removed, what runs goes on')
     .option('--status', 'the backfills of the schedule, and how far they are')
     .option('--json', 'print JSON')
-    .action((id: string, flags: Flags) => withControl((control) => workOf(flags)(control, id, flags)));
+    .action((id: string, flags: Flags) => {
+      const work = workOf(flags);
+      return withControl((control) => work(control, id));
+    });
 }
 
-/** Either a range, or one of the words that do without. */
-function workOf(flags: Flags): (control: Control, id: string, flags: Flags) => Promise<void> {
+type Work = (control: Control, id: string) => Promise<void>;
+
+/** Either a range, or one of the words that do without. @throws RondoError `usage-wrong` */
+function workOf(flags: Flags): Work {
   const words = (['resume', 'cancel', 'status'] as const).filter((name) => flags[name]);
   const [word, another] = words;
   if (another) throw new RondoError('usage-wrong', `--${word} and --${another} exclude each other`);
-  if (!word) return flags.dryRun ? preview : start;
+  if (!word) {
+    const range = rangeOf(flags);
+    return (control, id) => (flags.dryRun ? preview : start)(control, id, { ...flags, range });
+  }
   const beside = (['from', 'to', 'onlyMissed', 'dryRun', 'yes', 'by'] as const).find(
     (name) => flags[name] !== undefined,
   );
   if (beside)
     throw new RondoError('usage-wrong', `--${word} takes no --${beside.replace(/[A-Z]/, '-$&').toLowerCase()}`);
-  return { resume, cancel, status }[word];
+  const work = { resume, cancel, status }[word];
+  return (control, id) => work(control, id, flags);
 }
 
-async function preview({ backfills }: Control, id: string, flags: Flags): Promise<void> {
-  const plan = await backfills.preview(id, rangeOf(flags));
+interface RangeFlags extends Flags {
+  readonly range: ReturnType<typeof rangeOf>;
+}
+
+async function preview({ backfills }: Control, id: string, flags: RangeFlags): Promise<void> {
+  const plan = await backfills.preview(id, flags.range);
   print({ schedule: id, dryRun: true, ...plan }, flags, () => planInWords(id, plan, 'would run'));
 }
 
-async function start(control: Control, id: string, flags: Flags): Promise<void> {
-  const input = { ...rangeOf(flags), by: flags.by, confirmed: flags.yes ?? false };
+async function start(control: Control, id: string, flags: RangeFlags): Promise<void> {
+  const input = { ...flags.range, by: flags.by, confirmed: flags.yes ?? false };
   const { backfill, resumed, plan } = await control.backfills.begin(id, input).catch(hintYes);
   if (!backfill) {
     print({ schedule: id, backfill: null, ...plan }, flags, () => planInWords(id, plan, 'runs'));
@@ -89,7 +102,7 @@ async function follow({ backfills }: Control, backfill: BackfillView, flags: Fla
   });
   bar.end();
   print(view, flags, () => standingInWords(view, stopped));
-  if (view.state === 'stopped') process.exitCode = 1;
+  if (['stopped', 'cancelling', 'cancelled'].includes(view.state)) process.exitCode = 1;
 }
 
 async function cancel({ backfills }: Control, id: string, flags: Flags): Promise<void> {
@@ -114,8 +127,11 @@ async function status({ backfills }: Control, id: string, flags: Flags): Promise
 }
 
 function rangeOf({ from, to, onlyMissed = false }: Flags) {
-  if (from !== undefined && to !== undefined) return { from, to, onlyMissed };
-  throw new RondoError('usage-wrong', 'a backfill wants --from and --to, or one of --resume, --cancel, --status');
+  if (from === undefined || to === undefined) {
+    throw new RondoError('usage-wrong', 'a backfill wants --from and --to, or one of --resume, --cancel, --status');
+  }
+  refuseReversed({ from, to });
+  return { from, to, onlyMissed };
 }
 
 function hintYes(error: unknown): never {

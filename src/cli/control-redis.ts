@@ -57,12 +57,19 @@ export function redisControl(session: RedisSession): Control {
     ...{ action, subject: { kind: 'schedule', id } },
     ...(request && { request }),
   });
+  /** By changes to many: one that fails half-way is noted. */
+  let changed = 0;
   const each: EachOfMany = {
     async pause(id, { by = whoAmI(), note, until }) {
       await pauseSchedule(broker, id, { by, note, until, now: Date.now() });
+      changed++;
       return by;
     },
-    resume: (id) => resumeSchedule(broker, id, Date.now(), quiet),
+    async resume(id) {
+      const resumed = await resumeSchedule(broker, id, Date.now(), quiet);
+      if (resumed) changed++;
+      return resumed;
+    },
   };
   return {
     on: 'Redis',
@@ -77,6 +84,7 @@ export function redisControl(session: RedisSession): Control {
       const digest = createHash('sha256').update(key).digest('hex').slice(0, 32);
       const ticket = { idOf: (index: number) => `${digest}-${index}`, again: false };
       await traced('jobs enqueue', async () => enqueueBulk(broker, registry.get(job), items, { ticket }));
+      changed += items.length;
     },
     async redrive(job, options) {
       const definition = registry.get(job);
@@ -154,7 +162,15 @@ export function redisControl(session: RedisSession): Control {
         .sort((a, b) => (a.id < b.id ? -1 : 1));
       return { schedules, unreadable: [...unreadable] };
     },
-    asOne: (noted, work) => audited(session, noted, () => work(each)),
+    asOne(noted, work) {
+      changed = 0;
+      return audited(
+        session,
+        noted,
+        () => work(each),
+        () => changed > 0,
+      );
+    },
     backfills: backfillsOn(session),
 
     plan: () => planDeploy(broker, code),

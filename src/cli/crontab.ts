@@ -28,7 +28,8 @@ interface CrontabOptions {
 
 /**
  * A crontab as a jobs module: a job for each line, that gives the line's command to a shell as cron does (`crontab(5)`
- * of Vixie cron): its environment, what follows the first `%` as standard input, an exit code other than 0 as a failure.
+ * of Vixie cron): in the home folder, with its environment, what follows the first `%` as standard input, an exit code
+ * other than 0 as a failure.
  */
 export function translateCrontab(text: string, { timezone, system }: CrontabOptions): Translation {
   const jobs: TranslatedJob[] = [];
@@ -154,6 +155,7 @@ function sourceOf(jobs: readonly TranslatedJob[], marks: readonly Mark[]): strin
   return [
     '// Written by `rondo import crontab`: read it once, and make it yours.',
     "import { spawn } from 'node:child_process';",
+    "import { homedir } from 'node:os';",
     "import { defineJob } from 'rondo';",
     '',
     ...comments,
@@ -188,7 +190,8 @@ const shellSource = `
 /** Runs a command as cron does; what it prints goes to the run's log, and another exit code than 0 fails the run. */
 function shell(command, { input = '', env = {} } = {}) {
   return async ({ log, signal }) => {
-    const child = spawn(env.SHELL ?? '/bin/sh', ['-c', command], { env: { ...process.env, ...env }, signal });
+    const cwd = env.HOME ?? homedir();
+    const child = spawn(env.SHELL ?? '/bin/sh', ['-c', command], { cwd, env: { ...process.env, ...env }, signal });
     child.stdin.on('error', () => {}); // it may not read any
     child.stdin.end(input);
     for (const [stream, level] of [[child.stdout, 'info'], [child.stderr, 'warn']]) {

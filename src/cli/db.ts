@@ -45,7 +45,7 @@ const upToDate = 'The tables are up to date.';
 
 function databaseUrl(): string {
   refuseApi();
-  const { database } = loadConfig().catalog;
+  const { database } = loadConfig(undefined, { redis: false }).catalog;
   if (database) return database.url;
   const problems = [{ where: 'DATABASE_URL', expected: postgresUrlExpected, got: 'nothing of the kind' }];
   throw new RondoError('config-invalid', '', { problems });

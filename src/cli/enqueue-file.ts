@@ -127,8 +127,8 @@ async function* linesOf(path: string): AsyncGenerator<Line> {
       throw new RondoError('request-invalid', 'what stands in the batches before is enqueued', { problems });
     }
   };
-  for await (const chunk of path === '-' ? process.stdin : createReadStream(path)) {
-    const lines = (rest + decoded(chunk as Uint8Array)).split('\n');
+  for await (const chunk of chunksOf(path)) {
+    const lines = (rest + decoded(chunk)).split('\n');
     rest = lines.pop() ?? '';
     for (const text of lines) {
       if (text.trim() !== '') yield { number, text };
@@ -141,12 +141,24 @@ async function* linesOf(path: string): AsyncGenerator<Line> {
 
 const sizeOfLines = (lines: readonly Line[]) => lines.reduce((sum, { text }) => sum + Buffer.byteLength(text) + 1, 0);
 
+async function* chunksOf(path: string): AsyncGenerator<Uint8Array> {
+  try {
+    yield* path === '-' ? process.stdin : createReadStream(path);
+  } catch (cause) {
+    throw unreadable(path, cause);
+  }
+}
+
 function sizeOf(path: string): number {
   try {
     const found = statSync(path);
     if (found.isDirectory()) throw new Error('it is a folder');
     return found.size;
   } catch (cause) {
-    throw new RondoError('usage-wrong', `--file ${path}: ${(cause as Error).message}`, { cause });
+    throw unreadable(path, cause);
   }
+}
+
+function unreadable(path: string, cause: unknown): RondoError {
+  return new RondoError('usage-wrong', `--file ${path}: ${(cause as Error).message}`, { cause });
 }

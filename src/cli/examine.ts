@@ -72,10 +72,11 @@ async function examineRedis(patient: Patient): Promise<void> {
 
 /** A misspelt prefix looks like a service that nobody uses: nothing is written there, and it is said. */
 async function judgePrefix(client: RedisClient, prefix: string): Promise<Finding | null> {
-  if ((await client.exists(`{${prefix}}:version`)) === 1) return null;
+  // A process leaves its mark, and a command that puts a schedule leaves that.
+  if ((await client.exists(`{${prefix}}:version`, `{${prefix}}:schedules`)) > 0) return null;
   const { names } = await findPrefixes(client, searchMs);
   const others = names.length > 0 ? `. There is something under: ${some(names)}` : '';
-  const what = `under the prefix ${prefix} there is nothing${others}`;
+  const what = `under the prefix ${prefix} there is no schedule, and no process was ever there${others}`;
   const todo =
     names.length > 0 ? 'Is RONDO_PREFIX the same everywhere?' : 'Nothing, where the service has not been started yet';
   return { about: 'settings', code: 'prefix-unused', severity: names.length > 0 ? 'warning' : 'note', what, todo };
@@ -85,7 +86,8 @@ async function lookIntoStore({ config, redis, registry, findings, looked, now, f
   const ruleOf = (id: string) => registry?.findSchedule(id)?.schedule.next;
   const jobOf = (name: string) => registry?.find(name);
   const { prefix, app, release } = config;
-  const broker = await openBroker({ redis, profile: 'fail-fast', prefix, ruleOf, jobOf, emit: () => {} });
+  const input = { redis, profile: 'fail-fast', prefix, ruleOf, jobOf, emit: () => {} } as const;
+  const broker = await openBroker({ ...input, marks: false });
   const look = () => examineStore(broker, { registry, app, release, now, fix });
   try {
     const operator = { broker, registry: registry ?? createRegistry([]) };

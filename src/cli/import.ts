@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { RondoError } from '../errors.js';
 import { refuseApi } from './door.js';
 import { print } from './output.js';
+import { zone } from './values.js';
 
 interface Flags {
   out?: string;
@@ -20,7 +21,7 @@ export function addImportCommands(program: Command): void {
     .argument('<file>', 'a crontab; - reads standard input: crontab -l | rondo import crontab -')
     .description('write its lines as a jobs module, with what could not be translated marked')
     .option('--out <path>', 'into this new file, in place of standard output')
-    .option('--timezone <name>', "the zone that cron ran in; this machine's unless told")
+    .option('--timezone <name>', "the zone that cron ran in; this machine's unless told", zone)
     .option('--system', "a system's crontab, whose lines name a user")
     .option('--json', 'print JSON')
     .action(async (file: string, flags: Flags) => {
@@ -29,7 +30,7 @@ export function addImportCommands(program: Command): void {
       const timezone = flags.timezone ?? new Intl.DateTimeFormat().resolvedOptions().timeZone;
       const { source, jobs, marks } = translateCrontab(textOf(file), { timezone, system: flags.system === true });
       if (flags.out !== undefined) writeNew(flags.out, source);
-      const done = `${jobs.length} jobs in ${flags.out}; try it: RONDO_JOBS=${flags.out} rondo schedules list`;
+      const done = `${jobs.length} jobs in ${flags.out}; try it: RONDO_JOBS=${flags.out} rondo jobs list`;
       print({ jobs, marks, ...(flags.out === undefined ? { source } : { file: flags.out }) }, flags, () =>
         flags.out === undefined ? source : done,
       );

@@ -11,7 +11,7 @@ import { addJobPauseCommands, printPaused } from './job-pause.js';
 import { facts, print, table } from './output.js';
 import { addRedriveCommands, printGone } from './redrive.js';
 import { withControl, withDefinitions } from './session.js';
-import { delayMs, durationMs, jsonOrStdin, momentOfYear, oneOf, wholeNumber } from './values.js';
+import { delayMs, jsonOrStdin, momentOfYear, oneOf, someDurationMs, wholeNumber } from './values.js';
 
 interface EnqueueFlags {
   payload?: unknown;
@@ -71,7 +71,7 @@ export function addJobCommands(jobs: Command): void {
     .option('--at <time>', 'start it at this time', momentOfYear)
     .option('--priority <number>', '1 goes first', wholeNumber(1, 2_097_151))
     .option('--attempts <number>', 'how often it is tried in all', wholeNumber(1, 1_000))
-    .option('--expires-in <duration>', 'do not start it later than this after it was due', durationMs)
+    .option('--expires-in <duration>', 'do not start it later than this after it was due', someDurationMs)
     .option('--deduplicate <key>', 'one run in place of many with the same key')
     .option('--ttl <duration>', 'with --deduplicate: for how long; until the run has ended, unless told', delayMs)
     .option('--mode <mode>', 'with --deduplicate: throttle (the first wins) or debounce (the last)', oneOf(modes))

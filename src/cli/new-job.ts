@@ -27,6 +27,8 @@ export function addNewCommands(program: Command): void {
         const expected = "a job's name has small letters, digits and hyphens, at most 64";
         throw new RondoError('usage-wrong', `${expected}; got ${JSON.stringify(name)}`);
       }
+      if (name === 'index')
+        throw new RondoError('usage-wrong', 'index is the list of jobs: the job wants another name');
       const written = writeJob(name, flags.folder, existsSync('tsconfig.json') ? 'ts' : 'mjs');
       print(written, flags, () => [...written.files.map((file) => `${file} is written`), written.next].join('\n'));
     });
@@ -34,12 +36,12 @@ export function addNewCommands(program: Command): void {
 
 function writeJob(name: string, folder: string, kind: 'ts' | 'mjs') {
   const path = (file: string) => join(folder, file);
-  const variable = name.replace(/^(?=\d)/, 'job-').replace(/-+(\w?)/g, (_, letter: string) => letter.toUpperCase());
+  const variable = variableOf(name);
   const imported = `./${name}.${kind === 'ts' ? 'js' : 'mjs'}`;
   const [job, test, list] = [path(`${name}.${kind}`), path(`${name}.test.${kind}`), path(`index.${kind}`)];
-  const taken = [job, test].find(existsSync);
-  if (taken) throw new RondoError('usage-wrong', `${taken} exists already`);
-  mkdirSync(folder, { recursive: true });
+  const present = [job, test].find(existsSync);
+  if (present) throw new RondoError('usage-wrong', `${present} exists already`);
+  makeFolder(folder);
   writeNew(job, jobSource(name, variable));
   writeNew(test, testSource(variable, imported));
   const line = `import { ${variable} } from '${imported}';`;
@@ -47,6 +49,29 @@ function writeJob(name: string, folder: string, kind: 'ts' | 'mjs') {
   writeNew(list, `${line}\n\nexport default [${variable}];\n`);
   const listed = kind === 'ts' ? 'what the compiler makes of that' : `./${list}`;
   return { files: [job, test, list], next: `RONDO_JOBS names the list of jobs: ${listed}` };
+}
+
+function variableOf(name: string): string {
+  const words = name.replace(/^(?=\d)/, 'job-').replace(/-+(\w?)/g, (_, letter: string) => letter.toUpperCase());
+  return taken.has(words) ? `${words}Job` : words;
+}
+
+/** What the files import, and words that name no variable of a module in strict mode, in TypeScript too. */
+const taken: ReadonlySet<string> = new Set([
+  ...['defineJob', 'z', 'runJob', 'tickAfter', 'expect', 'it', 'exports', 'require', 'undefined'],
+  ...['arguments', 'await', 'break', 'case', 'catch', 'class', 'const', 'continue', 'debugger', 'default', 'delete'],
+  ...['do', 'else', 'enum', 'eval', 'export', 'extends', 'false', 'finally', 'for', 'function', 'if', 'implements'],
+  ...['import', 'in', 'instanceof', 'interface', 'let', 'new', 'null', 'package', 'private', 'protected', 'public'],
+  ...['return', 'static', 'super', 'switch', 'this', 'throw', 'true', 'try', 'typeof', 'var', 'void', 'while'],
+  ...['with', 'yield'],
+]);
+
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (cause) {
+    throw new RondoError('usage-wrong', `--folder ${folder}: ${(cause as Error).message}`, { cause });
+  }
 }
 
 const jobSource = (name: string, variable: string) => `import { defineJob } from 'rondo';

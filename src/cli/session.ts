@@ -18,9 +18,12 @@ export interface Session {
 /** How long a command may take to send what it traced, in ms. */
 const flushMs = 2_000;
 
-/** For commands that need no Redis. */
-export async function withJobs<Result>(work: (session: Session) => Promise<Result> | Result): Promise<Result> {
-  const config = loadConfig();
+/** For commands that need no Redis, whose address may be missing in production too. */
+export async function withJobs<Result>(
+  work: (session: Session) => Promise<Result> | Result,
+  { redis = false } = {},
+): Promise<Result> {
+  const config = loadConfig(undefined, { redis });
   return work({ config, registry: await registryOf(config) });
 }
 
@@ -50,7 +53,7 @@ export async function withDefinitions<Result>(work: (definitions: Definitions) =
 export async function withRedis<Result>(
   work: (session: Session & { broker: Broker; tracing: Tracing | null }) => Promise<Result>,
 ): Promise<Result> {
-  return withJobs(async (session) => {
+  const withSession = async (session: Session) => {
     const { redis, prefix, collector, app, release } = session.config;
     if (redis.kind === 'embedded') {
       throw new RondoError(
@@ -66,7 +69,7 @@ export async function withRedis<Result>(
     const runs = tracing?.runs ?? null;
     const broker = await openBroker({
       ...{ redis, profile: 'fail-fast', prefix, ruleOf, jobOf, emit: () => {} },
-      tracing: runs,
+      ...{ tracing: runs, marks: false },
     });
     try {
       return await work({ ...session, broker, tracing });
@@ -74,5 +77,6 @@ export async function withRedis<Result>(
       await broker.close();
       await tracing?.service(() => {}).stop(Date.now() + flushMs);
     }
-  });
+  };
+  return withJobs(withSession, { redis: true });
 }

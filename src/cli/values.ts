@@ -4,6 +4,7 @@ import { parseDuration } from '../duration.js';
 import { RondoError } from '../errors.js';
 import { isoTime } from '../jobs/words.js';
 import { nearest } from '../problems.js';
+import { isTimezone } from '../timezone.js';
 
 /** Readers of option values: each throws an InvalidArgumentError, which is wrong usage. */
 
@@ -19,6 +20,13 @@ export function commaSeparated(text: string): string[] {
 export function durationMs(text: string): number {
   const ms = parseDuration(/^\d+$/.test(text) ? Number(text) : text);
   if (ms === null) throw new InvalidArgumentError(`Expected a duration such as 10s, 5m, 1h or 1d; got "${text}".`);
+  return ms;
+}
+
+/** How long something may go on waiting: no time at all would be never. */
+export function someDurationMs(text: string): number {
+  const ms = durationMs(text);
+  if (ms === 0) throw new InvalidArgumentError(`Expected a duration of at least 1ms; got "${text}".`);
   return ms;
 }
 
@@ -100,6 +108,19 @@ export function someOf<Name extends string>(names: readonly Name[]): (text: stri
 
 function momentOr(text: string): number | null {
   // Without a zone it would mean another moment on each machine.
-  const time = /^\d{4}-\d\d-\d\d(T.+(Z|[+-]\d\d:\d\d))?$/.test(text) ? Date.parse(text) : Number.NaN;
+  const [, day = ''] = /^(\d{4}-\d\d-\d\d)(T.+(Z|[+-]\d\d:\d\d))?$/.exec(text) ?? [];
+  const time = isDay(day) ? Date.parse(text) : Number.NaN;
   return Number.isNaN(time) ? null : time;
+}
+
+/** The 30th of February is read as the 2nd of March. */
+function isDay(text: string): boolean {
+  const time = Date.parse(text);
+  return !Number.isNaN(time) && new Date(time).toISOString().startsWith(text);
+}
+
+/** An IANA time zone. */
+export function zone(text: string): string {
+  if (isTimezone(text)) return text;
+  throw new InvalidArgumentError(`Expected an IANA time zone such as Europe/Paris; got "${text}".`);
 }

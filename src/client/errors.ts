@@ -14,11 +14,9 @@ export class RondoApiError extends Error {
   readonly problems: readonly Problem[];
   /** After how long the API would like to be asked again, in ms; null where it does not say. */
   readonly retryAfterMs: number | null;
-  /** By which the API's log knows the request; null where it does not say. */
-  readonly requestId: string | null;
 
   constructor(facts: ApiErrorFacts) {
-    const { status, code, title, detail, problems, retryAfterMs, requestId } = facts;
+    const { status, code, title, detail, problems, retryAfterMs } = facts;
     const lines = problems.map(({ where, expected, got }) => `  ${where}: expected ${expected}; got ${got}`);
     super([[title, detail].filter(Boolean).join(': '), ...lines].join('\n'));
     this.status = status;
@@ -27,7 +25,6 @@ export class RondoApiError extends Error {
     this.detail = detail;
     this.problems = problems;
     this.retryAfterMs = retryAfterMs;
-    this.requestId = requestId;
   }
 }
 
@@ -57,7 +54,6 @@ export async function errorOf(response: Response): Promise<RondoApiError> {
     detail: typeof detail === 'string' ? detail : '',
     problems: Array.isArray(problems) ? problems : [],
     retryAfterMs: retryAfterMs(headers.get('retry-after'), Date.now()),
-    requestId: headers.get('x-request-id'),
   });
 }
 

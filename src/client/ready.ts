@@ -32,6 +32,6 @@ function readinessIn(status: number, text: string): Readiness {
   } catch {}
   throw new RondoApiError({
     ...{ status, code: `http-${status}`, title: `What answers there (${status}) is no API of Rondo’s`, detail: '' },
-    ...{ problems: [], retryAfterMs: null, requestId: null },
+    ...{ problems: [], retryAfterMs: null },
   });
 }

@@ -185,14 +185,14 @@ function addressOf(base: string, { path, query = {} }: Call): string {
 }
 
 /** A page of something in between, where JSON was to be, is no answer of Rondo's. */
-function answerIn({ status, headers }: Response, text: string): unknown {
+function answerIn({ status }: Response, text: string): unknown {
   if (text === '') return null;
   try {
     return JSON.parse(text);
   } catch {
     throw new RondoApiError({
       ...{ status, code: 'answer-unreadable', title: 'The answer is no JSON', detail: '', problems: [] },
-      ...{ retryAfterMs: null, requestId: headers.get('x-request-id') },
+      retryAfterMs: null,
     });
   }
 }

@@ -146,17 +146,30 @@ const pageHeaders = {
   strictTransportSecurity: false,
 } as const;
 
-/** @param bind keeps a listener in the trace of the request: an answer may be finished in another's */
+/**
+ * Those that waited for something else than us, a stream of events or a wait for a run, are told only where they were
+ * refused: how long they took says nothing of us.
+ *
+ * @param bind keeps a listener in the trace of the request: an answer may be finished in another's
+ */
 function tellRequests(emit: Emit, bind: (told: () => void) => () => void): express.RequestHandler {
   return (request, response, next) => {
     const startedAt = performance.now();
     const { method, path } = request;
     const told = () => {
+      // Nginx's status for a caller who has gone before the answer.
+      const status = response.writableFinished ? response.statusCode : 499;
+      if (isWait(request, response) && (status < 400 || status === 499)) return;
       const durationMs = Math.round(performance.now() - startedAt);
       const key = principalIn(response)?.name ?? null;
-      emit({ type: 'http.answered', method, path, status: response.statusCode, durationMs, key });
+      emit({ type: 'http.answered', method, path, status, durationMs, key });
     };
-    response.on('finish', bind(told));
+    response.on('close', bind(told));
     next();
   };
+}
+
+function isWait({ method, originalUrl }: Request, response: Response): boolean {
+  const isStream = String(response.getHeader('Content-Type')).startsWith('text/event-stream');
+  return isStream || (method === 'GET' && /^\/v1\/jobs\/[^/]+\/runs\/[^/]+\/?\?(.*&)?wait=/.test(originalUrl));
 }

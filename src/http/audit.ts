@@ -23,7 +23,7 @@ export function auditChanges(input: AuditInput, via: 'api' | 'board' | 'page'): 
   return async (request, response, next) => {
     if (isRead(request) || (via === 'api' && isEnqueue(request))) return next();
     const subject = subjectOf(request.path.split('/').slice(1).map(decodeURIComponent));
-    const mayBeDry = via === 'api' && /^\/schedules\/[^/]+\/backfill\/?$/.test(request.path);
+    const mayBeDry = via === 'api' && /^\/schedules\/[^/]+\/backfill\/?$/i.test(request.path);
     const before = await look(input, subject);
     beforeEnd(response, async () => {
       const { body } = request as { body?: { dryRun?: unknown; job?: unknown } };
@@ -90,25 +90,30 @@ function isRead({ method }: Request): boolean {
   return ['GET', 'HEAD', 'OPTIONS'].includes(method);
 }
 
+/** Express takes an address in small and capital letters for the same: here and below. */
 function isEnqueue({ method, path }: Request): boolean {
-  return method === 'POST' && /^\/jobs\/[^/]+\/runs(\/bulk)?\/?$/.test(path);
+  return method === 'POST' && /^\/jobs\/[^/]+\/runs(\/bulk)?\/?$/i.test(path);
 }
 
 function apiSubject([kind, name, sort, id]: readonly string[]): Subject | null {
   if (!name) return null;
-  if (kind === 'schedules') return { kind: 'schedule', id: name };
-  if (kind !== 'jobs') return null;
-  return sort === 'runs' && id ? { kind: 'run', job: name, id } : { kind: 'job', job: name };
+  if (is(kind, 'schedules')) return { kind: 'schedule', id: name };
+  if (!is(kind, 'jobs')) return null;
+  return is(sort, 'runs') && id ? { kind: 'run', job: name, id } : { kind: 'job', job: name };
 }
 
 const ofQueues = ['retry', 'clean', 'rate-limit'];
 
 /** Bull Board's addresses: `queues/{queue}/{what}`, `queues/{queue}/{run}/{what}`, and those of schedulers. */
 function boardSubject([kind, job, name = '', what]: readonly string[]): Subject | null {
-  if (kind !== 'queues' || !job || !name) return null;
-  if (name === 'job-schedulers') return what ? { kind: 'schedule', id: what } : null;
-  const isRun = what !== undefined && !ofQueues.includes(name);
+  if (!is(kind, 'queues') || !job || !name) return null;
+  if (is(name, 'job-schedulers')) return what ? { kind: 'schedule', id: what } : null;
+  const isRun = what !== undefined && !ofQueues.some((word) => is(name, word));
   return isRun ? { kind: 'run', job, id: name } : { kind: 'job', job };
+}
+
+function is(part: string | undefined, word: string): boolean {
+  return part?.toLowerCase() === word;
 }
 
 function jobOf(subject: Subject | null, facts: { job?: unknown } | null, body?: { job?: unknown }): string | null {

@@ -16,7 +16,8 @@ export function cors(origins: readonly string[]): RequestHandler {
     if (request.method !== 'OPTIONS' || !request.headers['access-control-request-method']) return next();
     response.set({
       'Access-Control-Allow-Methods': 'GET, POST, PUT, PATCH, DELETE',
-      'Access-Control-Allow-Headers': 'Authorization, Content-Type, Idempotency-Key, Last-Event-ID',
+      'Access-Control-Allow-Headers':
+        'Authorization, Content-Type, Idempotency-Key, Last-Event-ID, traceparent, tracestate',
       'Access-Control-Max-Age': '600',
     });
     response.status(204).end();

@@ -72,8 +72,7 @@ function isRedisTrouble(error: unknown): boolean {
   return (
     /^(ECONN|ETIMEDOUT|EPIPE|ENOTFOUND|EAI_AGAIN)/.test(code) ||
     ['MaxRetriesPerRequestError', 'ReplyError', 'ClusterAllFailedError'].includes(name) ||
-    /Connection is closed|enableOfflineQueue|Command timed out|^(OOM|LOADING|READONLY|MASTERDOWN|CLUSTERDOWN) /.test(
-      message,
-    )
+    /Connection is closed|Command aborted due to connection close|enableOfflineQueue|Command timed out/.test(message) ||
+    /^(OOM|LOADING|READONLY|MASTERDOWN|CLUSTERDOWN) /.test(message)
   );
 }

@@ -12,15 +12,27 @@ export function read<Schema extends z.ZodObject>(schema: Schema, input: unknown)
   const found = schema.safeParse(input);
   if (found.success) return found.data;
   const known = () => Object.keys(schema.shape);
-  const got = (path: readonly PropertyKey[], isUnknown: boolean) =>
-    isUnknown && !isMisspelt(String(path.at(-1)), known()) ? 'a value' : null;
+  const got = gotBeside(known);
   throw new RondoError('request-invalid', '', { problems: problemsOf(found.error, input, { known, got }) });
 }
 
-/** Of a name that nobody knows the value is not told: it may be a secret that belongs into the payload, or all of one. */
+/**
+ * What `problemsOf` tells of what came at a place, so that it quotes no payload: nothing of a name that nobody knows,
+ * nor of a list where the body should be an object.
+ *
+ * @param known the names that are understood at a place
+ */
+export function gotBeside(known: (path: readonly PropertyKey[]) => readonly string[]) {
+  return (path: readonly PropertyKey[], isUnknown: boolean): string | null => {
+    if (isUnknown) return isMisspelt(String(path.at(-1)), known(path.slice(0, -1))) ? null : 'a value';
+    return path.length === 0 ? 'a list' : null;
+  };
+}
+
+/** Of a name that nobody knows the value is not told: it may be a secret that belongs into a payload, or all of one. */
 function isMisspelt(name: string, known: readonly string[]): boolean {
   const near = name.length >= 5 ? nearest(name, known, 2) : null;
-  return near !== null && near !== 'payload';
+  return near !== null && near !== 'payload' && near !== 'runs';
 }
 
 /** For the schema of a range of time, in ms since the epoch. */

@@ -43,7 +43,7 @@ export interface JobAlertRules extends AlertRules {
 export const alertRuleNames = ['failed', 'failures', 'missed', 'slow', 'broken', 'queueAge', 'noWorker'] as const;
 export type AlertRule = (typeof alertRuleNames)[number];
 
-/** How many runs in a row a rule can count: as many entries of a ledger are looked at. */
+/** How many runs in a row a rule can count: as many closed entries of a ledger are looked at. */
 export const alertTail = 20;
 
 const defaults: JobAlertRules = {

@@ -1,12 +1,11 @@
 import { Cron } from 'croner';
-import { clockAt, dayMs } from './zone.js';
+import { clockAt, dayMs, localAt, momentAt } from './zone.js';
 
 /** The first time strictly after a moment that a pattern means in a zone, in ms since the epoch. */
 export function cronTick(pattern: CronTiming, after: number): number | null {
   const { cron, timezone, dst } = pattern;
-  const read = parseCron(cron, timezone);
-  let time = nextOf(read, after);
-  if (dst === 'skip') while (time !== null && isAfterGap(cron, timezone, time)) time = nextOf(read, time);
+  let time = nextOf(pattern, after);
+  if (dst === 'skip') while (time !== null && isAfterGap(cron, timezone, time)) time = nextOf(pattern, time);
   return time;
 }
 
@@ -91,12 +90,26 @@ export function localTimes(cron: string, from: number, to: number, most: number)
 const daytimes = new Map<string, readonly number[]>();
 
 /** Thousands of schedules may share a pattern, and each tick asks twice: what lies between two ticks has one answer. */
-function nextOf(cron: Cron, after: number): number | null {
-  const known = answers.get(cron);
+function nextOf({ cron, timezone }: CronTiming, after: number): number | null {
+  const read = parseCron(cron, timezone);
+  const known = answers.get(read);
   if (known && after >= known.after && after < known.next) return known.next;
-  const next = cron.nextRun(new Date(after))?.getTime() ?? null;
-  if (next !== null) answers.set(cron, { after, next });
+  const isByClock = timezone !== 'UTC' && fieldsOf(cron).fixed;
+  const next = isByClock ? nextByClock(cron, timezone, after) : (read.nextRun(new Date(after))?.getTime() ?? null);
+  if (next !== null) answers.set(read, { after, next });
   return next;
 }
 
 const answers = new WeakMap<Cron, { readonly after: number; readonly next: number }>();
+
+/** Of fixed times of day, which croner drops where the clock jumps over them into another day, as in Nuuk. */
+function nextByClock(cron: string, timezone: string, after: number): number | null {
+  const read = parseCron(cron, 'UTC');
+  let local = read.nextRun(new Date(localAt(timezone, after)))?.getTime();
+  while (local !== undefined) {
+    const { time } = momentAt(timezone, local);
+    if (time > after) return time;
+    local = read.nextRun(new Date(local))?.getTime();
+  }
+  return null;
+}

@@ -8,7 +8,7 @@ export interface EnqueueOptions {
   readonly delay?: number;
   readonly priority?: number;
   readonly attempts?: number;
-  /** The run is not started later than this long after it was due. */
+  /** The run is not started later than this long after its delay is over; below 0 where it is too late already. */
   readonly expiresIn?: number;
   readonly deduplicate?: Deduplicate;
 }
@@ -51,13 +51,16 @@ export function refuseTwoTimes({ at, delay, deduplicate }: Fields, context: z.Re
 
 /** @param now in ms since the epoch: what `at` is reckoned from */
 export function enqueueOptions(
-  { at, delay, deduplicate, ...rest }: Fields,
+  { at, delay, deduplicate, expiresIn, ...rest }: Fields,
   now: number,
 ): { readonly options: EnqueueOptions } | { readonly problem: Problem } {
-  const later = at === undefined ? delay : Math.max(0, Date.parse(at) - now);
+  const untilAt = at === undefined ? 0 : Date.parse(at) - now;
+  const later = at === undefined ? delay : Math.max(0, untilAt);
   if (later !== undefined && later > yearMs) {
     return { problem: { where: 'at', expected: 'a time within a year', got: JSON.stringify(at) } };
   }
   const by = deduplicate && { deduplicate: deduplicate as Deduplicate };
-  return { options: { ...rest, ...by, ...(later && { delay: later }) } as EnqueueOptions };
+  // It was due at `at`, and not when it is enqueued.
+  const expires = expiresIn !== undefined && { expiresIn: expiresIn + Math.min(0, untilAt) };
+  return { options: { ...rest, ...expires, ...by, ...(later && { delay: later }) } as EnqueueOptions };
 }

@@ -103,11 +103,12 @@ async function loadJobs(path: string): Promise<{ jobs: readonly JobDefinition[];
   const imported = await importModule(path);
   const { default: jobs, calendars } = imported;
   if (!Array.isArray(jobs)) {
-    throw new RondoError('jobs-module', `${path}: expected a list of jobs as the default export; got ${show(jobs)}`);
+    const got = `${path}: expected a list of jobs as the default export; got ${show(jobs)}`;
+    throw new RondoError('jobs-module', named(got));
   }
   const strangers = jobs.flatMap((job, index) => (isJobDefinition(job) ? [] : [{ index, job }]));
   if (strangers.length > 0) {
-    throw new RondoError('jobs-module', path, {
+    throw new RondoError('jobs-module', named(path), {
       problems: strangers.map(({ index, job }) => ({
         where: `default[${index}]`,
         expected: 'a job made with defineJob',
@@ -124,8 +125,10 @@ async function importModule(path: string): Promise<{ default?: unknown; calendar
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     const missing = (cause as { code?: string }).code === 'ERR_MODULE_NOT_FOUND' && why.includes(`'${path}'`);
-    throw new RondoError('jobs-module', missing ? `${path} does not exist` : `${path} failed to load: ${why}`, {
-      cause,
-    });
+    const fault = missing ? `${path} does not exist` : `${path} failed to load: ${why}`;
+    throw new RondoError('jobs-module', named(fault), { cause });
   }
 }
+
+/** With the setting that says which module it is. */
+const named = (fault: string) => `RONDO_JOBS: ${fault}`;

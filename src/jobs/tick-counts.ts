@@ -130,7 +130,7 @@ function stretchesOf(zone: string, { from, minutes }: MinuteWindow): Stretch[] {
   }));
 }
 
-/** As croner has it: fixed times that the clock passes twice are ticks once, those that it jumps over once after the gap. */
+/** Fixed times that the clock passes twice are ticks once, those that it jumps over once after the gap. */
 function addPattern(
   { cron, dst }: Timing & { kind: 'cron' },
   stretches: readonly Stretch[],

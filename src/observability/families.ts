@@ -40,16 +40,21 @@ export function addFamily(registry: Registry, { name, help, type, read }: Family
 export function createBuckets(bounds: readonly number[]) {
   const counts = new Array<number>(bounds.length + 1).fill(0);
   let sum = 0;
+  let isExpected = false;
   return {
+    /** Lets it be told before its first value. */
+    expect(): void {
+      isExpected = true;
+    },
     add(value: number): void {
       let at = 0;
       while (at < bounds.length && value > (bounds[at] ?? 0)) at++;
       counts[at] = (counts[at] ?? 0) + 1;
       sum += value;
     },
-    /** Each bucket counts what the ones before it do, as Prometheus wants it. Nothing before the first value. */
+    /** Each bucket counts what the ones before it do, as Prometheus wants it. Nothing before the first value, unless one is expected. */
     samples(labels: Sample['labels']): Sample[] {
-      if (!counts.some(Boolean)) return [];
+      if (!isExpected && !counts.some(Boolean)) return [];
       let total = 0;
       const buckets = counts.map((count, at): Sample => {
         total += count;

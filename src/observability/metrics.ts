@@ -2,7 +2,7 @@ import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { RondoEvent } from '../jobs/events.js';
 import type { Figures } from '../jobs/figures.js';
 import { addFamily, type Family } from './families.js';
-import { createProcessMetrics } from './process-metrics.js';
+import { createProcessMetrics, type Expected } from './process-metrics.js';
 import { createPings } from './redis-pings.js';
 import { storeFamilies } from './store-metrics.js';
 
@@ -35,10 +35,10 @@ export function createMetrics({ app, release, process = true }: MetricsInput) {
   return {
     note: seen.note as (event: RondoEvent) => void,
     /** The process works on these jobs. */
-    addWorker(jobs: readonly { readonly name: string; readonly concurrency: number }[]): void {
-      for (const { name, concurrency } of jobs) {
-        seen.expectAttempts(name);
-        slots.set(name, concurrency);
+    addWorker(jobs: readonly (Expected & { readonly concurrency: number })[]): void {
+      for (const job of jobs) {
+        seen.expectAttempts(job);
+        slots.set(job.name, job.concurrency);
       }
       add([slotsOf(slots)]);
     },

@@ -16,6 +16,12 @@ interface Tally {
   readonly lateness: Buckets;
 }
 
+/** A job whose attempts this process may see. */
+export interface Expected {
+  readonly name: string;
+  readonly schedules: readonly unknown[];
+}
+
 /** What one process has seen since it started: numbers that the events of its parts add to. */
 export function createProcessMetrics() {
   const jobs = new Map<string, Tally>();
@@ -49,6 +55,13 @@ export function createProcessMetrics() {
     known.took.add(durationMs / 1_000);
   }
 
+  function expectAttempts({ name, schedules }: Expected): void {
+    const { succeeded, failed, lateness } = tallyOf(name);
+    succeeded.expect();
+    failed.expect();
+    if (schedules.length > 0) lateness.expect();
+  }
+
   return {
     note(event: RondoEvent): void {
       if (event.type === 'http.answered') noteAnswer(event);
@@ -58,7 +71,7 @@ export function createProcessMetrics() {
       if (outcome) noteAttempt(outcome, event as RunFacts);
     },
     /** Lets totals of jobs be told before they rise: what first appears as 1 looks to Prometheus as if it never rose. */
-    expectAttempts: (job: string) => void tallyOf(job),
+    expectAttempts,
     expectHealing: (job: string) => void healed.set(job, 0),
     families: (): Family[] => [
       {

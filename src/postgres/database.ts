@@ -16,6 +16,8 @@ export interface DatabaseSettings {
 const connectMs = 10_000;
 /** How long a transaction may stand still between two statements, as one of a frozen process does, in ms. */
 const idleInTransactionMs = 60_000;
+/** How long the server may take to undo a transaction before its connection is dropped, in ms. */
+const rollbackMs = 5_000;
 /** How long a request to cancel may take before the connection is dropped without it, in ms. */
 const cancelMs = 500;
 /** How long a server may take to close connections, in ms. */
@@ -73,15 +75,23 @@ export function createDatabase(settings: DatabaseSettings): Database & Service {
     });
     held.add(client);
     const giveBack = client.release.bind(client);
-    const onAbort = () => void cancel(client).finally(() => client.release(true));
-    client.release = (error) => {
-      if (!held.delete(client)) return; // an abort, or the stop of the process, came first
+    let [isReleased, isCancelled] = [false, false];
+    const release: PoolClient['release'] = (error) => {
+      if (isReleased) return; // an abort, or the stop of the process, came first
+      isReleased = true;
+      held.delete(client);
       signal?.removeEventListener('abort', onAbort);
-      giveBack(error);
+      // A request to cancel that is on its way would find the statement of whoever is next.
+      giveBack(isCancelled || error);
     };
+    const onAbort = () => {
+      isCancelled = true;
+      void cancel(client).finally(() => release(true));
+    };
+    client.release = release;
     signal?.addEventListener('abort', onAbort, { once: true });
     if (!signal?.aborted) return client;
-    client.release();
+    release();
     throw signal.reason;
   }
 }
@@ -110,11 +120,15 @@ function toldWell(error: unknown): unknown {
   return new Error(`${message}: rondo db migrate creates the tables`, { cause: error });
 }
 
+/** Not where a statement that nobody has ended is before it: that one is cancelled, and goes with its connection. */
 async function isRolledBack(client: PoolClient): Promise<boolean> {
-  return client.query('ROLLBACK').then(
+  const undone = client.query('ROLLBACK').then(
     () => true,
     () => false,
   );
+  const isUndone = await Promise.race([undone, until(Date.now() + rollbackMs)]);
+  if (isUndone === undefined) await cancel(client);
+  return isUndone ?? false;
 }
 
 /**

@@ -85,7 +85,8 @@ function failure(code: 'database-unreachable' | 'migration-failed', url: string,
   const cause = withoutPassword(url, error);
   // Of a name with several addresses each has failed, and the error itself says nothing.
   const [first] = cause instanceof AggregateError ? cause.errors : [];
-  return new RondoError(code, ((first ?? cause) as Error).message, { cause });
+  const { message } = (first ?? cause) as Error;
+  return new RondoError(code, code === 'database-unreachable' ? `by DATABASE_URL: ${message}` : message, { cause });
 }
 
 /** What it would print is in the error that it throws, and in what it answers. */

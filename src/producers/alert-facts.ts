@@ -18,8 +18,9 @@ export interface QueueFacts {
   readonly history: History;
 }
 
-/** How many finished runs of a queue are looked through for those that are no ticks, and how many active ones. */
+/** So many finished runs of a queue are looked through for those that are no ticks, and entries of a ledger for closed ones. */
 const lookedThrough = 200;
+/** So many active runs of a queue are looked at. */
 const mostActive = 100;
 
 /** Reads the queues of jobs, all at once. */
@@ -33,8 +34,9 @@ export async function readQueues(
 }
 
 /**
- * The newest entries of ledgers, oldest first, by schedule; null where the ledger makes no sense. A few hundred with each
- * call to Redis, so that none stands in the way of others for long.
+ * The newest entries of ledgers, oldest first, by schedule: back to where enough of them are closed, open ones between
+ * them. Null where the ledger makes no sense. A few hundred ledgers with each call to Redis, so that none stands in the
+ * way of others for long.
  */
 export async function readTails(
   broker: Broker,
@@ -44,10 +46,10 @@ export async function readTails(
   const tails = new Map<string, TickEntry[] | null>();
   const slot = broker.keys.queuePrefix(job);
   for (const batch of chunks(ids, 250)) {
-    const answer = await tailsScript(broker.client, [`${slot}:cursor`], [slot, alertTail, ...batch]);
+    const answer = await tailsScript(broker.client, [`${slot}:cursor`], [slot, alertTail, lookedThrough, ...batch]);
     (answer as (string[] | null)[]).forEach((packed, index) => {
       const id = batch[index] ?? '';
-      tails.set(id, packed ? packed.flatMap((text) => unpackEntry(id, text) ?? []) : null);
+      tails.set(id, packed ? packed.toReversed().flatMap((text) => unpackEntry(id, text) ?? []) : null);
     });
   }
   return tails;
@@ -131,13 +133,25 @@ function rowsOf(fields: readonly (string | null)[], width: number): (readonly (s
   return chunks(fields, width);
 }
 
-// A key of another type is no ledger, and must not hide the others.
+// Newest first. A key of another type is no ledger, and must not hide the others.
 const tailsScript = createScript(`
-local answers = {}
-for i = 3, #ARGV do
-  local entries = redis.pcall('ZRANGE', ARGV[1] .. ':ticks:' .. ARGV[i], -tonumber(ARGV[2]), -1)
-  answers[i - 2] = not entries.err and entries
+local most, through = tonumber(ARGV[2]), tonumber(ARGV[3])
+local function tail(ticks)
+  local found, closed = {}, 0
+  for last = -1, -through, -most do
+    local entries = redis.pcall('ZRANGE', ticks, last - most + 1, last)
+    if entries.err then return false end
+    for i = #entries, 1, -1 do
+      found[#found + 1] = entries[i]
+      if not string.match(entries[i], '^.[wr]') then closed = closed + 1 end
+      if closed == most then return found end
+    end
+    if #entries < most then return found end
+  end
+  return found
 end
+local answers = {}
+for i = 4, #ARGV do answers[i - 3] = tail(ARGV[1] .. ':ticks:' .. ARGV[i]) end
 return answers`);
 
 // Every worker of ours looks for stalled runs every few seconds, and leaves a mark which lasts as long. Scores are handed

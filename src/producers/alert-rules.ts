@@ -16,6 +16,8 @@ export interface Reading extends Subject {
   readonly on: boolean;
   /** When it was wrong last, where that may be over already; 0 where it was not. */
   readonly mark: number;
+  /** What is on is news only where its mark is: once what ended it is out of sight, it seems to be on again. */
+  readonly byMark?: boolean;
   readonly cooldown: number;
   text(): string;
 }
@@ -144,6 +146,12 @@ export function historyOf(
   };
 }
 
+/** Whether what was told of it last is wrong: a retry or a backfill may put it right, and leaves the cursor where it is. */
+export function endsBadly(history: History): boolean {
+  const [newest] = history.ended;
+  return (newest !== undefined && newest.failure !== null) || lacksTicks(history);
+}
+
 /** The median of the runs that have succeeded; null where these are too few to tell. */
 export function usualMsOf(ended: readonly Ended[]): number | null {
   const took = ended.flatMap(({ failure, tookMs }) => (failure === null && tookMs !== null ? [tookMs] : []));
@@ -159,18 +167,20 @@ function* readingsOfRuns(
   const of = { job, schedule, cooldown };
   const { ended } = history;
   const [newest] = ended;
+  // A queue keeps its failures apart from its successes, and often for longer. A ledger loses the older of two first.
+  const byMark = schedule === null;
   if (failed) {
     const last = ended.find(({ failure }) => failure !== null);
     const on = newest !== undefined && newest === last;
     const text = () => (last ? (on ? failedText(last) : endedText(last, newest)) : 'no run fails');
-    yield { ...of, rule: 'failed', on, mark: last?.at ?? 0, text };
+    yield { ...of, rule: 'failed', on, mark: last?.at ?? 0, byMark, text };
   }
   if (failures !== null) {
     const succeeded = ended.findIndex(({ failure }) => failure === null);
     const inARow = succeeded === -1 ? ended.length : succeeded;
     const on = inARow >= failures;
     const text = () => (on && newest ? `${inARow} in a row: ${failedText(newest)}` : succeededText(newest));
-    yield { ...of, rule: 'failures', on, mark: 0, text };
+    yield { ...of, rule: 'failures', on, mark: on && newest ? newest.at : 0, byMark, text };
   }
   if (slow !== null) yield readSlow(of, history, active, slow, now);
 }
@@ -210,7 +220,7 @@ function readMissed({ job, schedule, rules, history, waitingSince, lateAfter }: 
   const { missed, taken } = history;
   const lateMs = waitingSince === null ? 0 : now - waitingSince;
   const isLate = lateAfter !== null && lateMs > lateAfter;
-  const isMissed = missed !== null && missed.tick > (taken ?? 0);
+  const isMissed = lacksTicks(history);
   const text = () => {
     if (isLate)
       return `its tick waits ${briefly(lateMs)} after it was due, and ${formatDuration(lateAfter)} are allowed`;
@@ -219,6 +229,10 @@ function readMissed({ job, schedule, rules, history, waitingSince, lateAfter }: 
   };
   const of = { job, schedule, cooldown: rules.cooldown };
   return { ...of, rule: 'missed', on: isLate || isMissed, mark: missed?.noticed ?? 0, text };
+}
+
+function lacksTicks({ missed, taken }: History): boolean {
+  return missed !== null && missed.tick > (taken ?? 0);
 }
 
 function isMissed({ outcome, reason }: TickEntry): boolean {

@@ -28,6 +28,8 @@ export interface DecideInput {
   readonly now: number;
   /** When the app's producers looked last; null where none has. What was wrong before is nobody's news. */
   readonly lookedAt: number | null;
+  /** The marks of what goes by them, by key, as the same process found them at that look; none where it was another. */
+  readonly seen: ReadonlyMap<string, number>;
 }
 
 /** Clocks of producers and workers may differ by this, in ms; what is over is remembered for twice as long. */
@@ -68,12 +70,23 @@ function changeOf(key: string, before: AlertState | null, reading: Reading, inpu
     if (!reading.on) return { key, before, after: { ...before, on: false, mark }, tell: 'ended', text: reading.text() };
     return mark > before.mark ? { key, before, after: { ...before, mark }, tell: null, text: before.text } : null;
   }
-  const known = before?.mark ?? (input.lookedAt === null ? Number.POSITIVE_INFINITY : input.lookedAt - slackMs);
-  const isWrong = reading.on || reading.mark > known;
+  const isWrong = isNews(key, before, reading, input);
   const cooled = before === null || input.now - before.since >= reading.cooldown;
   if (isWrong && cooled) return startOf(key, before, reading, mark, input);
   const forget = !isWrong && before && cooled && input.now - Math.max(before.since, before.mark) > 2 * slackMs;
   return forget ? { key, before, after: null, tell: null, text: '' } : null;
+}
+
+function isNews(
+  key: string,
+  before: AlertState | null,
+  { on, mark, byMark }: Reading,
+  { lookedAt, seen }: DecideInput,
+): boolean {
+  if (before === null && lookedAt === null) return on;
+  // What was seen is by the clock of a worker, as the mark is.
+  const known = before?.mark ?? seen.get(key) ?? (lookedAt ?? 0) - slackMs;
+  return mark > known || (on && !byMark);
 }
 
 function startOf(

@@ -9,6 +9,7 @@ import { type QueueFacts, readQueues, readTails } from './alert-facts.js';
 import { type AlertChannel, commitAlerts, flushOutbox, readAlerts } from './alert-outbox.js';
 import {
   brokenHoldMs,
+  endsBadly,
   type History,
   historyOf,
   type Reading,
@@ -52,6 +53,8 @@ export function createAlertWatch(input: AlertInput) {
   const known = new Map<string, Known>();
   const workerSeen = new Map<string, number>();
   const brokenSince = new Map<string, number>();
+  const seen = new Map<string, number>();
+  let lookedAt: number | null = null;
 
   /** One look: what has changed is written, and sent. */
   async function look(): Promise<void> {
@@ -68,14 +71,24 @@ export function createAlertWatch(input: AlertInput) {
       ...(await readingsOfSchedules(state, queues, alerts.states, at)),
       ...jobs.flatMap((job) => ofJob(job, queues.get(job.name), alerts.states, at)),
     ];
-    const changes = decide(alerts.states, readings, { app, now: at, lookedAt: alerts.lookedAt });
+    if (alerts.lookedAt !== lookedAt) seen.clear();
+    const changes = decide(alerts.states, readings, { app, now: at, lookedAt: alerts.lookedAt, seen });
     if (!(await commitAlerts(broker, changes, { app, now: at, channels, texts: alerts.texts }))) return;
+    lookedAt = at;
+    noteSeen(readings);
     onStep('noted');
     for (const { before, after, tell, text } of changes) {
       const { rule, job, schedule } = (after ?? before) as AlertState;
       if (tell) emit({ type: `alert.${tell}`, rule, job, ...(schedule !== null && { schedule }), reason: text });
     }
     await flushOutbox(broker, sender, () => onStep('added'));
+  }
+
+  function noteSeen(readings: readonly Reading[]): void {
+    for (const reading of readings) {
+      const key = keyOf(reading);
+      if (reading.byMark) seen.set(key, Math.max(reading.mark, seen.get(key) ?? 0));
+    }
   }
 
   async function readingsOfSchedules(
@@ -103,11 +116,11 @@ export function createAlertWatch(input: AlertInput) {
     return [...found, ...missing];
   }
 
-  /** Only of ledgers that have moved since the last look, or that have something open. */
+  /** Only of ledgers that have moved since the last look, that have something open, or that end badly. */
   async function readHistories(own: readonly Stored[], chains: ReadonlyMap<string, Chain>, at: number): Promise<void> {
     const moved = own.filter(({ id }) => {
       const [before, stands] = [known.get(id), standsAt(chains.get(id))];
-      return stands === null || !before?.history || before.stands !== stands;
+      return stands === null || !before?.history || before.stands !== stands || endsBadly(before.history);
     });
     const breathe = breather();
     for (const [job, ids] of byJob(moved)) {
@@ -261,7 +274,10 @@ export function createAlertKeeper(input: AlertInput, mayGoOn: () => boolean) {
 
 const nothingKnown: History = { ended: [], missed: null, taken: null, usualMs: null };
 
-/** Equal where nothing can have been written to the ledger; null where it may: what is open ends with the cursor where it is. */
+/**
+ * Equal where no tick has got an entry; null where one may have changed: what is open ends with the cursor where it is.
+ * What has ended may begin anew, and end again, between two looks.
+ */
 function standsAt(chain: Chain | undefined): string | null {
   return chain?.claims || !chain?.cursor ? null : JSON.stringify([chain.cursor.at, chain.cursor.next]);
 }

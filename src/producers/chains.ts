@@ -48,7 +48,22 @@ export async function upsertChain(
     return tryUpsert();
   });
   if (upserted) await sealChain(broker, { job, schedule: id });
-  else await queue.removeJobScheduler(id);
+  else await removeChain(broker, job, id);
+}
+
+/** Ends BullMQ's chain of a schedule, with the run that it has ready for the next tick. */
+export async function removeChain(broker: Broker, job: string, id: string): Promise<void> {
+  await letGoOfLast(broker, job, id);
+  await broker.queue(job).removeJobScheduler(id);
+}
+
+/**
+ * The run of a schedule's last tick stays its scheduler's current one, and BullMQ would delete it with the scheduler,
+ * or in favour of a new one: where it has its tick, and waits for another attempt or for its turn, it goes on by itself.
+ */
+export async function letGoOfLast({ client, keys }: Broker, job: string, id: string): Promise<void> {
+  const base = `${keys.queuePrefix(job)}:${job}:`;
+  await letGoScript(client, [`${base}repeat`, `${base}repeat:${id}`], [id]);
 }
 
 /**
@@ -162,6 +177,12 @@ for i = 1, #ids do
   end
 end
 return { table.concat(times, ' '), table.concat(cursors, '\\n'), odd }`);
+
+const letGoScript = createScript(`
+local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not score or redis.call('HEXISTS', KEYS[2] .. ':' .. score, 'tick') == 0 then return end
+redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('DEL', KEYS[2])`);
 
 const removeStrayRunScript = createScript(`
 local run = ARGV[1]

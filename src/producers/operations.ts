@@ -77,19 +77,21 @@ async function accountForPause(broker: Broker, of: LedgerOf, now: number, emit: 
  * Starts a run of a schedule now. It is no tick: it has no entry in the ledger, and moves no cursor.
  *
  * @param force it starts even while another run executes, whatever the schedule says of overlap
+ * @param marker ends the run's id, without a colon: a second call with the same one starts no second run while Redis
+ *   keeps the first
  * @returns the run's id
  * @throws RondoError `schedule-unknown`, or `job-disabled`
  */
 export async function triggerSchedule(
   broker: Broker,
   id: string,
-  { force = false } = {},
+  { force = false, marker = randomUUID().slice(0, 8) } = {},
 ): Promise<{ job: string; run: string }> {
   const { job, payload, options } = (await storedOr(broker, id)).specification;
   const definition = broker.jobOf(job);
   if (definition) mustBeEnabled(definition);
   const { lateAfter: _, healthcheck: __, overlap, ...rest } = options;
-  const jobId = triggeredId(id, randomUUID().slice(0, 8));
+  const jobId = triggeredId(id, marker);
   await broker.queue(job).add(job, payload, { ...rest, ...(overlap && !force && { overlap }), jobId });
   return { job, run: jobId };
 }

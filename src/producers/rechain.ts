@@ -4,7 +4,7 @@ import type { LedgerOf } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import type { Emit } from '../jobs/events.js';
 import { type NextTick, nextOr, offsetOf, type Timing } from '../jobs/schedule.js';
-import { upsertChain } from './chains.js';
+import { letGoOfLast, removeChain, upsertChain } from './chains.js';
 import { accountedUntil, isSameTiming, type Specification } from './plan.js';
 import { accountFor, beginAnew } from './watch.js';
 
@@ -37,7 +37,8 @@ export async function rechain(broker: Broker, input: Rechain, emit: Emit): Promi
   const hasLedger = await accountForChange(broker, of, input, emit);
   if (!hasLedger) await beginAnew(broker, of, specification, now, emit, input.lostSince);
   // An upsert leaves fields that it does not know as they are.
-  if (input.edited) await broker.queue(job).removeJobScheduler(id);
+  if (input.edited) await removeChain(broker, job, id);
+  else if (hasLedger) await letGoOfLast(broker, job, id);
   // Read once more: somebody may have cancelled what comes next meanwhile.
   const ahead = hasLedger ? accountedUntil(await readCursor(broker, of), timing) : 0;
   const next = ahead > now ? dueAfter(timing, ahead, rule) : input.next;

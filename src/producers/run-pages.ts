@@ -27,7 +27,8 @@ export interface Page {
 }
 
 /**
- * One page of a job's runs, newest first; of the delayed ones, asked for alone, the soonest. A run that stays in its
+ * One page of a job's runs, newest first, of those with a priority the last to be taken; of the delayed ones, asked for
+ * alone, the soonest. A run that stays in its
  * state while one walks from page to page is met exactly once, whatever comes and goes beside it: a cursor says after
  * which runs to go on, not how many there were. With a filter a page may be short, or empty, though more follow.
  *
@@ -79,7 +80,7 @@ interface Source {
 function sourcesOf(state: RunState | undefined): Source[] {
   const all: Source[] = [
     { key: 'wait', state: 'waiting', order: 'list' },
-    { key: 'prioritized', state: 'waiting', order: 'rising' },
+    { key: 'prioritized', state: 'waiting', order: 'falling' },
     { key: 'delayed', state: 'delayed', order: state === 'delayed' ? 'rising' : 'falling' },
     { key: 'active', state: 'active', order: 'ids' },
     { key: 'completed', state: 'completed', order: 'falling' },

@@ -1,9 +1,10 @@
 import { takeBackCancelled } from '../broker/cancelled-ahead.js';
-import { endLedger, markPause, readCursor } from '../broker/ledger.js';
+import { addCaughtUp } from '../broker/caught-up.js';
+import { endLedger, markPause, readClaims, readCursor } from '../broker/ledger.js';
 import type { LedgerOf, Pause } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import type { Emit } from '../jobs/events.js';
-import { readChains } from './chains.js';
+import { readChains, removeChain } from './chains.js';
 import { endBackfills } from './feed.js';
 import { apiOwner, effective, isOver, isUnderWay, type Specification } from './plan.js';
 import { dueAfter, rechain } from './rechain.js';
@@ -109,7 +110,15 @@ export async function takeDown(
   const of = { job, schedule: id };
   const cursor = await takeBackCancelled(broker, { ...of, timing, now }, emit);
   if (cursor) await accountFor(broker, { ...of, specification, cursor, now }, emit);
-  await broker.queue(job).removeJobScheduler(id);
+  // Nobody would add them once it is gone, where whoever began to has died.
+  const pending = [...(await readClaims(broker, of)).values()].filter(({ state }) => state === 'pending');
+  await addCaughtUp(
+    broker,
+    of,
+    specification,
+    pending.map(({ tick }) => tick).sort((a, b) => a - b),
+  );
+  await removeChain(broker, job, id);
   await endBackfills(broker, of);
   await endLedger(broker, of, now);
 }

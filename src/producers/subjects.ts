@@ -54,8 +54,11 @@ export function shownRequest(registry: Registry, job: string | null, body: unkno
   if (entries.length === 0) return null;
   const known = job === null ? undefined : registry.find(job);
   const payload = (value: unknown) => (known ? redactPayload(known.secret, value) : hidden);
+  const wholly = (value: unknown) => (known?.secret.length === 0 ? value : hidden);
+  const run = (value: unknown) => shownRequest(registry, job, value) ?? wholly(value);
   const shown = (name: string, value: unknown) => {
     if (payloadNames.includes(name)) return payload(value);
+    if (name === 'runs') return Array.isArray(value) ? value.map(run) : wholly(value);
     return name === 'healthcheck' && typeof value === 'string' ? shownUrl(value) : value;
   };
   return Object.fromEntries(entries.map(([name, value]) => [name, shown(name, value)]));

@@ -1,8 +1,8 @@
 import type { Job } from 'bullmq';
 import { type AccountInput, account } from '../broker/account.js';
 import { addCaughtUp, followUp } from '../broker/caught-up.js';
-import { begin, readClaims, readTicks, settle, settleLeft } from '../broker/ledger.js';
-import { type Claim, type Cursor, type LedgerOf, ledgerKeys } from '../broker/ledger-format.js';
+import { begin, readClaimTexts, readTicks, settle, settleLeft } from '../broker/ledger.js';
+import { type Claim, type Cursor, type LedgerOf, ledgerKeys, unpackClaim } from '../broker/ledger-format.js';
 import type { Broker } from '../broker/queues.js';
 import { iterationId } from '../broker/repeat.js';
 import { isRange, type TickOutcome, type TickRun, unpackEntry } from '../broker/tick-entry.js';
@@ -142,37 +142,47 @@ async function isAlive(broker: Broker, of: LedgerOf, { next }: Cursor, { timing 
 }
 
 async function closeClaims(broker: Broker, of: LedgerOf, specification: Specification, now: number): Promise<void> {
-  for (const [id, claim] of await readClaims(broker, of)) {
+  for (const [id, text] of Object.entries(await readClaimTexts(broker, of))) {
+    const claim = unpackClaim(text);
     if (Number.isNaN(claim.claimedAt)) throw new RondoError('ledger-unreadable', `the claim of ${id}`);
-    if (now - claim.claimedAt >= patienceMs) await closeClaim(broker, of, specification, id, claim);
+    if (now - claim.claimedAt >= patienceMs) await closeClaim(broker, of, specification, { id, claim, text });
   }
 }
 
-async function closeClaim(
-  broker: Broker,
-  of: LedgerOf,
-  specification: Specification,
-  id: string,
-  claim: Claim,
-): Promise<void> {
+/** The claim of a run, as it stood when it was read: its worker may close it meanwhile. */
+interface OpenClaim {
+  readonly id: string;
+  readonly claim: Claim;
+  readonly text: string;
+}
+
+async function closeClaim(broker: Broker, of: LedgerOf, specification: Specification, open: OpenClaim): Promise<void> {
+  const { id, claim, text } = open;
   const queue = broker.queue(of.job);
   const state = await queue.getJobState(id);
   if (state === 'completed' || state === 'failed') {
     const job = await queue.getJob(id);
-    if (job) await settle(broker, of, entryOf(id, claim, endOf(job, state)));
+    const noted = notedOn(claim, of);
+    const isNoted = state === 'failed' && noted && ['timed-out', 'cancelled'].includes(noted.outcome);
+    if (job) await settle(broker, of, isNoted ? noted : entryOf(id, claim, endOf(job, state)), text);
   } else if (state === 'unknown' && claim.state === 'pending') {
     await addCaughtUp(broker, of, specification, [claim.tick]);
   } else if (state === 'unknown') {
-    await closeGone(broker, of, id, claim);
+    await closeGone(broker, of, open);
   }
 }
 
 /** Retention may have removed it before its worker could tell: what it noted stands. */
-async function closeGone(broker: Broker, of: LedgerOf, id: string, claim: Claim): Promise<void> {
-  const noted = claim.last ? unpackEntry(of.schedule, claim.last) : null;
-  if (!noted || isRange(noted)) await settle(broker, of, entryOf(id, claim, goneAs(claim)));
-  else if (noted.outcome === 'skipped' || noted.outcome === 'coalesced') await settleLeft(broker, of, id, noted);
-  else await settle(broker, of, noted);
+async function closeGone(broker: Broker, of: LedgerOf, { id, claim, text }: OpenClaim): Promise<void> {
+  const noted = notedOn(claim, of);
+  if (!noted) await settle(broker, of, entryOf(id, claim, goneAs(claim)), text);
+  else if (noted.outcome === 'skipped' || noted.outcome === 'coalesced') await settleLeft(broker, of, id, noted, text);
+  else await settle(broker, of, noted, text);
+}
+
+function notedOn({ last }: Claim, { schedule }: LedgerOf): TickRun | null {
+  const noted = last ? unpackEntry(schedule, last) : null;
+  return noted && !isRange(noted) ? noted : null;
 }
 
 interface End {

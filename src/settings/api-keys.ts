@@ -24,7 +24,7 @@ export function readApiKeys(text: string, context: z.RefinementCtx): ApiKey[] {
 }
 
 /**
- * Reads a file of keys: a line each, the secret as its SHA-256; what begins with `#` is for people.
+ * Reads a file of keys, one at least: a line each, the secret as its SHA-256; what begins with `#` is for people.
  *
  * @throws RondoError `config-invalid` with all lines that are wrong, none of them shown
  */
@@ -45,6 +45,9 @@ export function readKeysFile(file: string): ApiKey[] {
     const where = `RONDO_API_KEYS_FILE line ${given[index]?.number}`;
     problems.push({ where, expected, got: '(not shown)' });
   });
+  // Without a key it would stand for the one-time key, and not be read again.
+  if (keys.length === 0)
+    problems.push({ where: 'RONDO_API_KEYS_FILE', expected: 'a file with a key in it', got: 'none' });
   if (problems.length > 0) throw refuse(problems);
   return keys;
 }

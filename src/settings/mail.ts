@@ -41,7 +41,7 @@ export function wrongForMail(given: Record<string, string | undefined>): Problem
   unless(isMailServer(server) || !(to || server), 'SMTP_URL', servers, server ? '(not shown)' : 'nothing');
   unless(isSender(from) || !(to || from), 'MAIL_FROM', senders, from ? show(from) : 'nothing');
   if (MAIL_TEMPLATES && !RONDO_JOBS)
-    unless(isFolder(MAIL_TEMPLATES), 'MAIL_TEMPLATES', 'a folder', show(MAIL_TEMPLATES));
+    unless(isFolder(MAIL_TEMPLATES), 'MAIL_TEMPLATES', 'a folder that can be read', show(MAIL_TEMPLATES));
   return problems;
 }
 
@@ -63,5 +63,9 @@ function isSender(text: string): boolean {
 }
 
 function isFolder(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
 }

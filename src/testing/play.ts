@@ -128,7 +128,7 @@ interface Turn {
 function createTurns({ overlap, lateAfter, timing }: Schedule, takes: (tick: number) => number) {
   const played: PlayedTick[] = [];
   let holder: Turn | null = null;
-  let waiting: number[] = [];
+  const waiting: number[] = [];
 
   function begin(time: number, at: number): void {
     if (lateAfter !== null && at - (time + offsetOf(timing)) > lateAfter) {
@@ -146,8 +146,8 @@ function createTurns({ overlap, lateAfter, timing }: Schedule, takes: (tick: num
       const { ends } = holder;
       played.push(ran(holder));
       holder = null;
-      const following = waiting.shift();
-      if (following !== undefined) begin(following, ends);
+      // One that is too late by now leaves the turn to the next.
+      while (!holder && waiting.length > 0) begin(waiting.shift() as number, ends);
     }
   }
 
@@ -172,7 +172,6 @@ function createTurns({ overlap, lateAfter, timing }: Schedule, takes: (tick: num
     },
     ended(): PlayedTick[] {
       endBefore(Number.POSITIVE_INFINITY);
-      waiting = [];
       return played;
     },
   };

@@ -11,6 +11,10 @@ import type { RunTracing } from '../broker/tracing.js';
  * A run begins before the next is fetched. BullMQ fetches one after the other until nothing more is due or no place is
  * left, and only then begins the first: with some forty due in a row it has waited for forty round trips.
  *
+ * An attempt begins when the one before it has ended in this process. A run whose lock was lost may come back to the very
+ * worker that still executes it: BullMQ would have both at once, renew the lock of neither, since it knows them by the
+ * run's id, and go on like that until the run has crashed too often.
+ *
  * Where it traces, a run goes on in the trace of who asked for it. A tick is a trace of its own: BullMQ hands on what the
  * first run of a schedule carries to each that follows, and they would all be one.
  */
@@ -19,6 +23,8 @@ export class PromptWorker extends Worker {
   readonly #tracing: RunTracing | null;
   #timer: NodeJS.Timeout | undefined;
   #ready: Promise<void> | undefined;
+  /** The attempt of each run that was taken last, until it has ended. */
+  readonly #taken = new Map<string, ReturnType<Worker['processJob']>>();
 
   constructor(name: string, process: ConstructorParameters<typeof Worker>[1], client: RedisClient, options: Options) {
     const { tracing, ...rest } = options;
@@ -64,6 +70,28 @@ export class PromptWorker extends Worker {
     if (this.#tracing && (!job.opts.telemetry?.metadata || tickOf(job))) {
       job.opts.telemetry = { metadata: this.#tracing.ownTrace(`${this.toKey(String(job.id))} ${job.timestamp}`) };
     }
+    const id = String(job.id);
+    const before = this.#taken.get(id);
+    const attempt = before
+      ? this.#processAfter(before, job, token, fetchNext)
+      : super.processJob(job, token, fetchNext);
+    this.#taken.set(id, attempt);
+    const forget = () => this.#taken.get(id) === attempt && this.#taken.delete(id);
+    attempt.then(forget, forget);
+    return attempt;
+  }
+
+  async #processAfter(
+    before: ReturnType<Worker['processJob']>,
+    job: Job,
+    token: string,
+    fetchNext?: () => boolean,
+  ): ReturnType<Worker['processJob']> {
+    const id = String(job.id);
+    // Its lock is renewed in place of the lost one, whose attempt is told.
+    this.lockManager.trackJob(id, token, Date.now());
+    this.emit('lockRenewalFailed', [id]);
+    await before.catch(() => {});
     return super.processJob(job, token, fetchNext);
   }
 

@@ -4,7 +4,7 @@ import { createBackfillClaims } from '../broker/backfill-claim.js';
 import type { BackfillMark } from '../broker/backfills.js';
 import { followUp, type Template } from '../broker/caught-up.js';
 import { backfillOf } from '../broker/lane.js';
-import { begin, noteEnd, settle, settleLeft, start } from '../broker/ledger.js';
+import { begin, noteEnd, readRunOf, settle, settleLeft, start } from '../broker/ledger.js';
 import { type Cursor, type LedgerOf, pauseHolds } from '../broker/ledger-format.js';
 import type { Broker, RunOptions } from '../broker/queues.js';
 import { carrierOf, tickOf } from '../broker/repeat.js';
@@ -51,12 +51,18 @@ export function createTicks(broker: Broker, emit: Emit) {
       case 'again':
         return again(job, { ...of, ...found.claim, time: found.claim.tick }, found, now);
       case 'closed':
-        return begun(job, tickAt(of, found.tick, carried.timing, now));
+        return begun(job, await closedTick(of, found.tick, carried.timing, now));
       case 'moved':
         return { nothing: carried === nobodys ? 'its scheduler was not made by Rondo' : duplicateOf(named.time) };
       case 'none':
         return { nothing: 'its schedule has no ledger' };
     }
+  }
+
+  /** Of a run that somebody retries. What we added ourselves carries no spread: its entry knows when it was due. */
+  async function closedTick(of: LedgerOf, time: number, timing: Timing, now: number): Promise<ClaimedTick> {
+    const entry = await readRunOf(broker, of, time);
+    return { ...tickAt(of, time, timing, now), ...(entry && { due: entry.due }) };
   }
 
   async function claimBackfilled(
@@ -87,10 +93,13 @@ export function createTicks(broker: Broker, emit: Emit) {
     now: number,
   ): Promise<Accounted> {
     const run = { id: String(job.id), time };
-    let cursor: AccountInput['cursor'] = { next: carried.timing === nobodys.timing ? noTick : time, pause: null };
+    if (carried.timing === nobodys.timing) {
+      // With the schedule's own rule all its ticks would be gone through, from the first that there could have been.
+      return account(broker, { ...carried, rule: undefined, now, cursor: { next: noTick, pause: null }, run });
+    }
+    let cursor: AccountInput['cursor'] = { next: time, pause: null };
     for (;;) {
       const found = await account(broker, { ...carried, rule: broker.ruleOf(carried.schedule), now, cursor, run });
-      if (carried.timing === nobodys.timing) return found;
       if (found.type === 'none') await begin(broker, carried, time - 1, time);
       else if (found.type !== 'moved' || !mayBeNext(time, found.cursor.next)) return found;
       else cursor = found.cursor;

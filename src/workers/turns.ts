@@ -1,5 +1,5 @@
 import { cancelRun } from '../broker/cancel.js';
-import { backfillOf } from '../broker/lane.js';
+import { backfillOf, parkedUntil } from '../broker/lane.js';
 import { readClaim } from '../broker/ledger.js';
 import type { LedgerOf } from '../broker/ledger-format.js';
 import { type Broker, hasBegun, noteBegun, type RunOptions } from '../broker/queues.js';
@@ -70,9 +70,10 @@ export function createTurns(broker: Broker, ticks: Ticks) {
   };
 }
 
-/** A backfilled one stands where it came, or those of the past would go before every live one. */
-function placeOf({ job, tick, startedAtMs }: ActiveRun): number {
-  return backfillOf(job) ? startedAtMs : (tick?.time ?? job.timestamp);
+/** Backfilled ones stand behind every live one: more of them come than can have their turn. */
+function placeOf({ job, tick }: ActiveRun): number {
+  const time = tick?.time ?? job.timestamp;
+  return backfillOf(job) ? parkedUntil(time) : time;
 }
 
 function nameOf({ tick }: ActiveRun, { schedule }: LedgerOf): string {

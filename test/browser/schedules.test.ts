@@ -1,4 +1,4 @@
-import type { Browser, Page } from 'playwright-core';
+import type { Browser, Page, Route } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { ledgerKeys } from '../../src/broker/ledger-format.js';
@@ -138,6 +138,50 @@ describe.skipIf(!hasChromium())('the Schedules page in a browser', { timeout: 12
       expect(await page.getByRole('status').textContent()).toBe('Live');
       expect(complaints).toEqual([]);
     });
+
+    it('of the list how many want a look, that others are on it, and which have gone', async () => {
+      const { page, signIn, stopProducer, broker, api, complaints } = await open();
+      await stopProducer();
+      const put = { json: { job: 'report', every: '1h' } };
+      await api.call('PUT', '/v1/schedules/extra', put);
+      await signIn('read', '/schedules?sort=name');
+      expect(await namesIn(page)).toEqual(['digest-eu', 'digest-us', 'extra', 'pulse', 'report']);
+      await page.getByRole('link', { name: 'all 5' }).waitFor();
+      await breakChain(broker, 'report');
+      await page.getByRole('link', { name: 'broken 1' }).waitFor();
+      expect(await page.getByText('The list has changed').count()).toBe(0);
+
+      await api.call('PUT', '/v1/schedules/newest', put);
+      await api.call('DELETE', '/v1/schedules/extra');
+      await page.getByText('It was removed').waitFor();
+      expect(await page.getByRole('row', { name: /extra/ }).getByRole('link').count()).toBe(0);
+      await page.getByText('The list has changed').waitFor();
+      await screenshot(page, 'list-changed');
+      expect(await axeFindings(page)).toEqual([]);
+      await page.getByRole('link', { name: 'show it' }).click();
+      await page.getByRole('row', { name: /newest/ }).waitFor();
+      expect(await namesIn(page)).toEqual(['digest-eu', 'digest-us', 'newest', 'pulse', 'report']);
+      expect(complaints).toEqual([]);
+    });
+
+    it('that a schedule was removed, and asks no more', async () => {
+      const { page, signIn, api, complaints } = await open();
+      await api.call('PUT', '/v1/schedules/extra', { json: { job: 'report', every: '1h' } });
+      let streams = 0;
+      page.on('request', (request) => {
+        if (request.url().includes('parts=')) streams++;
+      });
+      await signIn('read', '/schedules/extra');
+      await page.getByText('Live', { exact: true }).waitFor();
+      await api.call('DELETE', '/v1/schedules/extra');
+      await page.getByText('It was removed').waitFor();
+      // As when the tab is looked at again; a browser comes back from an end within 2 s.
+      await page.evaluate('dispatchEvent(new Event("pageshow"))');
+      await new Promise((resolve) => setTimeout(resolve, 3_000));
+      expect(streams).toBe(1);
+      expect(await page.getByRole('status').textContent()).toContain('It was removed');
+      expect(complaints).toEqual([]);
+    });
   });
 
   describe('lets who may operate', () => {
@@ -195,6 +239,52 @@ describe.skipIf(!hasChromium())('the Schedules page in a browser', { timeout: 12
       await page.getByRole('menuitem', { name: 'Schedules' }).click();
       await page.waitForURL('**/schedules');
       expect(complaints).toEqual([]);
+    });
+
+    it('trigger one by one click once, whatever is answered', async () => {
+      const { page, signIn, broker, context } = await open();
+      await signIn('operate', '/schedules/digest-us');
+      let posted = 0;
+      const answers: ((route: Route) => Promise<void>)[] = [
+        // It goes through, and the answer is lost, or is another than it should be.
+        async (route) => {
+          await route.fetch({ maxRedirects: 0 });
+          await route.abort();
+        },
+        async (route) => {
+          await route.fetch({ maxRedirects: 0 });
+          const body = '<main><h1>That did not work</h1><p role="alert">Redis cannot be reached.</p></main>';
+          await route.fulfill({ status: 503, contentType: 'text/html', body });
+        },
+        (route) => route.continue(),
+      ];
+      await page.route('**/digest-us/trigger', (route) =>
+        route.request().method() === 'POST' ? answers[posted++]?.(route) : route.continue(),
+      );
+      await page.getByRole('link', { name: 'Trigger' }).click();
+      const dialog = page.getByRole('dialog');
+      const start = dialog.getByRole('button', { name: 'Start a run' });
+      await start.click();
+      await dialog.getByText('No answer came').waitFor();
+      await start.click();
+      await dialog.getByText('Redis cannot be reached.').waitFor();
+      expect(await dialog.getByRole('alert').count()).toBe(1);
+      await screenshot(page, 'dialog-trouble');
+      expect(posted).toBe(2);
+      await start.click();
+      await page.getByText('A run was started.').waitFor();
+      expect(await broker.queue('digest').getWaitingCount()).toBe(1);
+
+      // Whose session is over signs in, and comes back.
+      await page.getByRole('link', { name: 'Trigger', exact: true }).click();
+      await start.waitFor();
+      await context.clearCookies();
+      await page.unroute('**/digest-us/trigger');
+      const at = new URL(page.url());
+      await start.click();
+      await page.waitForURL('**/login?next=**');
+      expect(new URL(page.url()).searchParams.get('next')).toBe(at.pathname + at.search);
+      expect(await broker.queue('digest').getWaitingCount()).toBe(1);
     });
 
     it('backfill one, once it is told how many ticks that would run', async () => {
@@ -300,6 +390,11 @@ describe.skipIf(!hasChromium())('the Schedules page in a browser', { timeout: 12
     expect(complaints).toEqual([]);
   });
 });
+
+async function screenshot(page: Page, name: string): Promise<void> {
+  const folder = process.env.SCREENSHOTS;
+  if (folder) await page.screenshot({ path: `${folder}/${name}.png`, fullPage: true });
+}
 
 async function namesIn(page: Page): Promise<string[]> {
   return page.getByRole('table').getByRole('rowheader').getByRole('link').allTextContents();

@@ -135,6 +135,40 @@ describe.skipIf(!hasChromium())('the pages of workers and of the day in a browse
     }
   });
 
+  it('keep what is unfolded, scrolled and in focus when they are brought up to date', async () => {
+    const { page, signIn, api, runs, complaints } = await open();
+    await page.setViewportSize({ width: 390, height: 800 });
+    await signIn('operate', '/workers');
+    await page.getByText('Live', { exact: true }).waitFor();
+    await page.locator('summary').first().click();
+    const stuck = 'document.querySelector("[aria-label=\'Stuck runs\']")';
+    await page.evaluate(`${stuck}.scrollTo(40, 0)`);
+    const link = page.getByRole('link', { name: `Cancel import ${runs[1]}` });
+    await link.focus();
+    await api.call('POST', `/v1/jobs/import/runs/${runs[0]}/cancel`);
+    await page.getByRole('row', { name: `import ${runs[0]}` }).waitFor({ state: 'detached' });
+    const inFocus = () => page.evaluate('document.activeElement.getAttribute("aria-label")');
+    expect(await inFocus()).toBe(`Cancel import ${runs[1]}`);
+    expect(await page.locator('details[open]').count()).toBe(1);
+    expect(await page.evaluate(`${stuck}.scrollLeft`)).toBe(40);
+
+    await page.keyboard.press('Enter');
+    await page.getByRole('dialog').getByRole('button').waitFor();
+    const { body } = await api.call('POST', '/v1/jobs/import/runs');
+    // Behind the dialog links have no role.
+    await page.locator(`a[aria-label="Cancel import ${body.id}"]`).waitFor();
+    await page.keyboard.press('Escape');
+    await eventually(async () => (await inFocus()) === `Cancel import ${runs[1]}`);
+
+    await page.locator('summary').last().focus();
+    await api.call('POST', `/v1/jobs/import/runs/${body.id}/cancel`);
+    await page.getByRole('row', { name: `import ${body.id}` }).waitFor({ state: 'detached' });
+    expect(await page.evaluate('document.activeElement === [...document.querySelectorAll("summary")].at(-1)')).toBe(
+      true,
+    );
+    expect(complaints).toEqual([]);
+  });
+
   it('have no button for a key that may only read, which is refused when it posts anyway', async () => {
     const { page, signIn, fetch, events, runs } = await open();
     await signIn('read', '/workers');

@@ -35,8 +35,8 @@ describe('rondo schedules backfill', () => {
     [['--resume', '--only-missed'], 2, /--resume takes no --only-missed/],
     [
       ['--from', '2026-01-02', '--to', '2026-01-01'],
-      1,
-      /to: expected a time at or after from, 2026-01-02T00:00:00Z; got 2026-01-01/,
+      2,
+      /--to: expected a time at or after --from, 2026-01-02T00:00:00Z; got 2026-01-01/,
     ],
     [['--resume'], 1, /none of daily is stopped \[backfill-unknown\]/],
   ])('answers %s with %i, and says why', async (args, code, why) => {

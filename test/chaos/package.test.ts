@@ -45,11 +45,14 @@ describe('the package', () => {
   }, 180_000);
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-  it('holds the program, its types and its docs, and nothing else', async () => {
+  it('holds the program, its types, its docs and what they name, and nothing else', async () => {
     const { stdout } = await run('tar', ['-tzf', tarball]);
     const files = stdout.trimEnd().split('\n');
-    const wanted = /^package\/(bin\/rondo|dist\/.+|docs\/.+\.md|(README|CHANGELOG)\.md|LICENSE|package\.json)$/;
+    const wanted =
+      /^package\/(bin\/rondo|dist\/.+|docs\/.+\.md|deploy\/.+\.(yml|json)|examples\/.+\.ts|(README|CHANGELOG)\.md|LICENSE|package\.json)$/;
     expect(files.filter((file) => !wanted.test(file))).toEqual([]);
+    for (const named of ['deploy/alerts.yml', 'deploy/grafana-dashboard.json', 'examples/orders/service.ts'])
+      expect(files).toContain(`package/${named}`);
     expect(files.filter((file) => /[./](test|spec|bench|env)\b/.test(file))).toEqual([]);
     console.log(`${files.length} files, ${Math.round(statSync(tarball).size / 1_024)} KiB`);
     expect(statSync(tarball).size).toBeLessThan(1_500_000);

@@ -1,13 +1,18 @@
 import { describe, expect, it } from 'vitest';
+import { ledgerKeys } from '../../src/broker/ledger-format.js';
+import { caughtUpId } from '../../src/broker/repeat.js';
+import { packEntry, type TickOutcome } from '../../src/broker/tick-entry.js';
 import { type AlertSettings, alertJob, alertJobName } from '../../src/jobs/catalog/alert.js';
 import { defineJob, type JobDefinition } from '../../src/jobs/define-job.js';
 import { createRegistry } from '../../src/jobs/registry.js';
+import { readTails } from '../../src/producers/alert-facts.js';
 import type { AlertChannel } from '../../src/producers/alert-outbox.js';
 import { type AlertInput, createAlertWatch } from '../../src/producers/alerts.js';
+import { retryRun } from '../../src/producers/redrive.js';
 import { enqueue } from '../../src/producers/runs.js';
 import { eventually, type Fixture, fixture } from '../support/harness.js';
 import { type Received, startTarget } from '../support/http.js';
-import { startMailServer } from '../support/mail-server.js';
+import { reply, startMailServer } from '../support/mail-server.js';
 
 const minute = 60_000;
 
@@ -90,6 +95,57 @@ describe('an alert of a schedule', () => {
     });
     expect(f.events.of('alert.started')).toHaveLength(0); // both who decided it died before they could say so
     expect(f.events.of('alert.ended')).toMatchObject([{ rule: 'failed', job: 'moody', schedule: 'moody-tick' }]);
+  });
+
+  it('is over when its failed run is retried and succeeds, though its cursor stands', async () => {
+    const at = new Date(Date.now() + 1_000).toISOString();
+    const mood = { fails: true };
+    const run = () => {
+      if (mood.fails) throw new Error('no disk');
+    };
+    const schedules = [{ id: 'once', at }];
+    const once = defineJob({ name: 'once', schedules, retry: { attempts: 1 }, alerts: { cooldown: 0 }, run });
+    const job = once as unknown as JobDefinition;
+    const jobs = [job, senderTo({})];
+    const f = await fixture(jobs);
+    await f.produce();
+    await f.work({ jobs: [job] });
+    const { run: id } = await f.events.next('run.failed');
+    const outcomeIs = (wanted: string) => eventually(async () => (await ledgerOf(f, 'once', 'once')).at(-1) === wanted);
+    await outcomeIs('failed');
+    const watch = watchOf(f, jobs);
+    await watch.look();
+    expect(f.events.of('alert.started')).toMatchObject([{ rule: 'failed', schedule: 'once' }]);
+
+    await watch.look();
+    mood.fails = false;
+    await retryRun(f.broker, job, id);
+    await outcomeIs('succeeded');
+    await watch.look();
+    expect(f.events.of('alert.ended')).toMatchObject([{ rule: 'failed', schedule: 'once' }]);
+  });
+
+  it('is of runs that have ended, however many ticks after them are open', async () => {
+    const { broker } = await fixture([]);
+    const { ticks } = ledgerKeys(broker, { job: 'moody', schedule: 'moody-tick' });
+    const write = async (first: number, count: number, outcome: TickOutcome) => {
+      for (let time = first; time < first + count; time++) {
+        const entry = { time, due: time, claimed: time, outcome, run: caughtUpId('moody-tick', time), attempts: 1 };
+        await broker.client.zadd(ticks, String(time), packEntry('moody-tick', entry));
+      }
+    };
+    const read = async () => (await readTails(broker, 'moody', ['moody-tick', 'none'])).get('moody-tick');
+    const counts = async () => {
+      const outcomes = (await read())?.map(({ outcome }) => outcome) ?? [];
+      return [...new Set(outcomes)].map((word) => `${word} ${outcomes.filter((outcome) => outcome === word).length}`);
+    };
+    await write(1_000, 30, 'failed');
+    expect(await counts()).toEqual(['failed 20']);
+    await write(2_000, 50, 'running');
+    expect(await counts()).toEqual(['failed 20', 'running 50']);
+    expect((await read())?.map(({ time }) => time)).toEqual([...range(1_010, 20), ...range(2_000, 50)]);
+    await write(3_000, 150, 'waiting');
+    expect(await counts()).toEqual(['running 50', 'waiting 150']);
   });
 
   it('is of one that is broken for longer than the producer takes to mend it', async () => {
@@ -240,6 +296,44 @@ describe('sending an alert', () => {
     expect(mails[0]?.text).toMatch(/^Message-ID: <[0-9a-f-]{36}@test\.rondo>/im);
   });
 
+  it('comes to each recipient once, also to one whom the mail server defers', async () => {
+    const seen = new Set<string>();
+    const { url, mails } = await startMailServer({
+      onRcptTo({ address }, _, done) {
+        const isNew = !seen.has(address);
+        seen.add(address);
+        if (address.startsWith('gone')) return done(reply(550, 'no such user'));
+        done(address.startsWith('busy') && isNew ? reply(450, 'later') : null);
+      },
+    });
+    const to = ['ops@example.com', 'busy@Example.com', 'gone@example.com'];
+    const sender = senderTo({ email: { smtpUrl: url, from: 'Rondo <rondo@example.com>', to } });
+    const f = await fixture([sender]);
+    await f.work();
+    const message = { id: '7', event: 'alert.started', app: 'test', at: '2026-11-21T07:00:00Z', alerts: [], more: 0 };
+    await enqueue(f.broker, sender, { ...message, channel: 'email' });
+    await f.events.next('run.succeeded');
+    expect(mails.map((mail) => mail.to)).toEqual([['ops@example.com'], ['busy@example.com']]);
+    expect(mails.every(({ text }) => text.includes('Message-ID: <7@test.rondo>'))).toBe(true);
+    expect(f.events.of('run.failed')).toMatchObject([{ reason: expect.stringContaining('busy@example.com (450') }]);
+  });
+
+  it('is tried again where the mail server takes it for nobody', async () => {
+    let isGone = true;
+    const { url, mails } = await startMailServer({
+      onRcptTo: (_address, _session, done) => done(isGone ? reply(550, 'no such user') : null),
+    });
+    const sender = senderTo({ email: { smtpUrl: url, from: 'rondo@example.com', to: ['ops@example.com'] } });
+    const f = await fixture([sender]);
+    await f.work();
+    const message = { id: '7', event: 'alert.started', app: 'test', at: '2026-11-21T07:00:00Z', alerts: [], more: 0 };
+    await enqueue(f.broker, sender, { ...message, channel: 'email' });
+    expect((await f.events.next('run.failed')).retryInMs).not.toBeNull();
+    isGone = false;
+    await f.events.next('run.succeeded');
+    expect(mails).toHaveLength(1);
+  });
+
   it('fails with what is missing where the worker that has it knows no channel', async () => {
     const sender = senderTo({});
     const f = await fixture([{ ...sender, retry: { ...sender.retry, attempts: 1 } }]);
@@ -251,8 +345,10 @@ describe('sending an alert', () => {
   });
 });
 
-async function ledgerOf({ broker }: Fixture): Promise<string[]> {
+const range = (first: number, count: number) => Array.from({ length: count }, (_, index) => first + index);
+
+async function ledgerOf({ broker }: Fixture, job = 'moody', schedule = 'moody-tick'): Promise<string[]> {
   const { readTicks } = await import('../../src/broker/ledger.js');
-  const { entries } = await readTicks(broker, { job: 'moody', schedule: 'moody-tick' });
+  const { entries } = await readTicks(broker, { job, schedule });
   return entries.map(({ outcome }) => outcome).filter((outcome) => outcome !== 'running');
 }

@@ -127,6 +127,29 @@ describe.skipIf(!hasRedisServer())('a queue that is first used as Redis goes', (
   });
 });
 
+describe.skipIf(!hasRedisServer())('a bulk that Redis dies under', () => {
+  it('is answered with 503, and completed by who asks again', async () => {
+    const { redis, broker, events, api } = await serveOnOwnRedis();
+    const runs = Array.from({ length: 5_000 }, (_, n) => ({ payload: n }));
+    const send = (key: string) =>
+      api.call('POST', '/v1/jobs/job/runs/bulk', { json: { runs }, headers: { 'idempotency-key': key } });
+    for (const key of ['a', 'b', 'c']) {
+      const queue = broker.queue('job');
+      const before = await queue.getWaitingCount();
+      const answer = send(key);
+      await eventually(async () => (await queue.getWaitingCount()) > before);
+      await redis.kill('SIGKILL');
+      expectProblem(await answer, 503, 'redis-unreachable');
+
+      await redis.restart();
+      await eventually(() => broker.client.status === 'ready');
+      await eventually(async () => (await send(key)).status === 202);
+      expect(await queue.getWaitingCount()).toBe(before + 5_000);
+    }
+    expect(events.of('http.failed')).toEqual([]);
+  });
+});
+
 describe.skipIf(!hasRedisServer())('a run that was answered with 202', () => {
   it('is there after a kill -9 of Redis right behind the answer', async () => {
     const { redis, broker, enqueue } = await serveOnOwnRedis();

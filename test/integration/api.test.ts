@@ -54,7 +54,6 @@ describe('POST /v1/jobs/{job}/runs', () => {
     ['no body', {}],
     ['an empty body', { headers: { 'content-type': 'application/json' }, body: '' }],
     ['an empty object', { json: {} }],
-    ['a payload of null', { json: { payload: null } }],
   ])('takes %s for a payload of {}', async (_what, call) => {
     const { api, broker } = await serveJobs();
 
@@ -69,6 +68,34 @@ describe('POST /v1/jobs/{job}/runs', () => {
     const { body } = await api.call('POST', '/v1/jobs/send-email/runs', { json: { payload: { to: 'a@example.com' } } });
     const run = await broker.queue('send-email').getJob(body.id);
     expect(run?.opts).toMatchObject({ attempts: 4, removeOnComplete: { age: 3_600, count: 7 } });
+  });
+
+  it('takes a payload of null for one of {}, where the job takes no null', async () => {
+    const { broker, serve } = await fixture([defineJob({ name: 'print', run: () => null })]);
+    const { status, body } = await (await serve()).call('POST', '/v1/jobs/print/runs', { json: { payload: null } });
+    expect(status).toBe(202);
+    expect((await broker.queue('print').getJob(body.id))?.data).toEqual({});
+  });
+
+  it('takes a payload of null for one where the job takes null', async () => {
+    const { api, enqueue, work, events } = await serveJobs();
+    const run = async (json: object) => (await enqueue(json)).body as { id: string; url: string };
+    const bulk = { json: { runs: [{ payload: null }, {}] } };
+    const ids = (await api.call('POST', '/v1/jobs/anything/runs/bulk', bulk)).body.runs.map(
+      (it: { id: string }) => it.id,
+    );
+    const [nothing, none] = [await run({ payload: null }), await run({})];
+    expect((await api.call('GET', nothing.url)).body.payload).toBeNull();
+    await work();
+    for (const [id, result] of [
+      [nothing.id, null],
+      [none.id, {}],
+      [ids[0], null],
+      [ids[1], {}],
+    ]) {
+      await events.next('run.succeeded', (it) => it.run === id);
+      expect((await api.call('GET', `/v1/jobs/anything/runs/${id}`)).body).toMatchObject({ payload: result, result });
+    }
   });
 
   it('reads a body that is compressed', async () => {
@@ -126,6 +153,17 @@ describe('POST /v1/jobs/{job}/runs', () => {
       await eventually(() => Date.now() > enqueuedAt + 5);
       await work();
       await events.next('run.skipped', ({ run }) => run === id);
+      await events.next('run.succeeded', ({ run }) => run === kept);
+    });
+
+    it('reckons `expiresIn` from an `at` that has passed', async () => {
+      const { enqueue, events, work } = await serveJobs();
+      const ago = (ms: number) => new Date(Date.now() - ms).toISOString();
+      const id = (await enqueue({ at: ago(60_000), expiresIn: '30s' })).body.id;
+      const kept = (await enqueue({ at: ago(60_000), expiresIn: '1h' })).body.id;
+      await work();
+      const { reason } = await events.next('run.skipped', ({ run }) => run === id);
+      expect(reason).toMatch(/^expired 3\d{4} ms ago$/);
       await events.next('run.succeeded', ({ run }) => run === kept);
     });
 

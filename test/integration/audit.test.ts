@@ -2,11 +2,13 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, inject, it } from 'vitest';
 import { z } from 'zod';
+import { ledgerKeys } from '../../src/broker/ledger-format.js';
 import { defineJob } from '../../src/jobs/define-job.js';
 import { createRegistry } from '../../src/jobs/registry.js';
 import { type AuditEntry, type AuditView, audit, auditKept, readAudit } from '../../src/producers/audit.js';
 import { wantedOf } from '../../src/producers/plan.js';
 import { reconcile } from '../../src/producers/schedules.js';
+import { shownRequest } from '../../src/producers/subjects.js';
 import { fixture } from '../support/harness.js';
 import { type Api, expectProblem, secretOf } from '../support/http.js';
 import { freshFolder, writeJobs } from '../support/jobs-module.js';
@@ -92,6 +94,30 @@ describe('the audit log', () => {
         after: null,
       },
     ]);
+  });
+
+  it('takes an address in other letters for what it is', async () => {
+    const { api, log, enqueue } = await serveMail();
+    const json = { runs: [{ payload }] };
+    expect((await api.call('POST', '/v1/jobs/mail/runs/Bulk', { json })).status).toBe(202);
+    expect((await api.call('POST', '/v1/JOBS/mail/Runs', { json: { payload } })).status).toBe(202);
+    const dry = { from: '2026-11-01', to: '2026-11-02', dryRun: true };
+    expect((await api.call('POST', '/v1/Schedules/mailing/Backfill', { json: dry })).status).toBe(200);
+    expect(await log()).toEqual([]);
+    const id = await enqueue();
+    await api.call('POST', `/v1/Jobs/mail/Runs/${id}/Cancel`);
+    await api.call('POST', '/v1/Schedules/mailing/pause', { json: {} });
+    await api.call('PUT', '/board/api/Queues/mail/pause');
+    expect((await log()).map(({ target }) => target)).toEqual(['job mail', 'schedule mailing', `run mail ${id}`]);
+  });
+
+  it('hides the secrets of each payload of a bulk, should it ever come there', () => {
+    const registry = createRegistry([mail]);
+    const body = { runs: [{ payload, delay: '1h' }, payload.token], dryRun: false };
+    const shown = { payload: { to: 'ada', token: '[secret]' }, delay: '1h' };
+    expect(shownRequest(registry, 'mail', body)).toEqual({ runs: [shown, '[secret]'], dryRun: false });
+    expect(shownRequest(registry, null, body)).toMatchObject({ runs: [{ payload: '[secret]' }, '[secret]'] });
+    expect(shownRequest(registry, 'mail', { runs: payload })).toEqual({ runs: '[secret]' });
   });
 
   it('has nothing of what was refused, and nothing of what was only tried', async () => {
@@ -262,6 +288,35 @@ describe('the audit log', () => {
     expect(resumed).toMatchObject({ action: 'resume --all', target: null });
     const { stdout } = await runWarm(['audit', '--limit', '5'], { env });
     expect(stdout).toMatch(/resume --all.*\n.*schedules pause +schedule mailing/);
+  });
+
+  it('has a command that fails half-way, with why, and none that is refused', async () => {
+    const { prefix, log, broker } = await serveMail();
+    const RONDO_JOBS = writeJobs(`const payload = z.object({ to: z.string(), token: z.string().min(9) });
+      export default ['mail', 'post'].map((name) => defineJob({ name, secret: ['token'], payload, run: () => null }));`);
+    const env = { REDIS_URL: inject('redisUrl'), RONDO_PREFIX: prefix, RONDO_JOBS };
+    const fails = async (...args: string[]) => expect((await runWarm(args, { env })).code).toBe(1);
+    const file = join(freshFolder(), 'runs.ndjson');
+    const enqueue = async (good: number) => {
+      writeFileSync(file, [...Array(good).fill(JSON.stringify(payload)), '{"to":"bob","token":"hunter2"}'].join('\n'));
+      await fails('jobs', 'enqueue', 'mail', '--file', file);
+    };
+    await fails('runs', 'cancel', 'mail', '17');
+    await fails('schedules', 'pause', 'nothing');
+    await enqueue(3);
+    expect(await log()).toEqual([]);
+
+    await enqueue(1_000);
+    const post = ['--job', 'post', '--at', '2098-01-01', '--payload', '{"to":"a","token":"bbbbbbbbb"}'];
+    expect((await runWarm(['schedules', 'put', 'own', ...post], { env })).stderr).toBe('');
+    await broker.client.set(ledgerKeys(broker, { job: 'post', schedule: 'own' }).cursor, 'by hand');
+    await fails('pause', '--all');
+    const [paused, , enqueued, ...more] = await log();
+    expect(more).toEqual([]);
+    expect(enqueued).toMatchObject({ action: 'jobs enqueue --file', request: { job: 'mail', file }, before: null });
+    expect(enqueued?.after).toEqual({ failed: expect.stringMatching(/before it 1000 runs are \[request-invalid\]$/) });
+    expect(paused).toMatchObject({ action: 'pause --all', after: { failed: expect.stringContaining('WRONGTYPE') } });
+    expect(JSON.stringify(await log())).not.toContain('hunter2');
   });
 });
 

@@ -87,8 +87,8 @@ describe('POST /v1/jobs/{job}/runs/bulk', () => {
     const wrong = await bulk([to(0), { payload: {} }, { ...to(2), at: '2999-01-01T00:00:00Z' }]);
     expectProblem(wrong, 422, 'request-invalid');
     expect(wrong.body.problems.map(({ where }: { where: string }) => where)).toEqual([
-      'runs[2].at',
       'runs[1].payload.to',
+      'runs[2].at',
     ]);
     expectProblem(await bulk([to(0), { payload: {} }]), 422, 'request-invalid', {
       detail: '1 of 2 runs are refused, and so none is enqueued',
@@ -109,6 +109,35 @@ describe('POST /v1/jobs/{job}/runs/bulk', () => {
     expect(await count()).toBe(0);
   });
 
+  it('refuses millions at a glance', async () => {
+    const { api } = await serve();
+    const call = (body: string) =>
+      api.call('POST', '/v1/jobs/mail/runs/bulk', { body, headers: { 'content-type': 'application/json' } });
+    const answer = await call(`{"runs":[${Array(5_000_000).fill('0').join()}]}`);
+    const problems = [{ where: 'runs', expected: 'at most 5000 items', got: '5000000 items' }];
+    expectProblem(answer, 422, 'request-invalid', { problems });
+    const keys = Array.from({ length: 100_000 }, (_, n) => `"k${n}":0`);
+    const unknown = await call(`{"runs":[{}],${keys.join()}}`);
+    expectProblem(unknown, 422, 'request-invalid');
+    expect(unknown.body.problems.length).toBeLessThan(110);
+  });
+
+  it('names each of 5,000 that are refused, however much is wrong with it', async () => {
+    const { bulk, count } = await serve();
+    const wrong = Object.fromEntries(Array.from({ length: 150 }, (_, n) => [`k${n}`, 0]));
+
+    const answer = await bulk(Array.from({ length: 5_000 }, () => ({ payload: {}, ...wrong })));
+
+    const detail = '5000 of 5000 runs are refused, and so none is enqueued';
+    expectProblem(answer, 422, 'request-invalid', { detail });
+    const { problems } = answer.body;
+    expect(problems).toHaveLength(5_001);
+    const named = problems.slice(0, 5_000).map(({ where }: { where: string }) => where.replace(/\..*$/, ''));
+    expect(named).toEqual(Array.from({ length: 5_000 }, (_, index) => `runs[${index}]`));
+    expect(problems[5_000]).toMatchObject({ where: 'the rest', got: 'more in these runs' });
+    expect(await count()).toBe(0);
+  });
+
   it('lets all in or none, where the job bounds what waits', async () => {
     const { bulk, count } = await serve();
     expect((await bulk([{}, {}, {}, { delay: '1h' }], 'bounded')).status).toBe(202);
@@ -119,6 +148,24 @@ describe('POST /v1/jobs/{job}/runs/bulk', () => {
     expect(answer.headers.get('retry-after')).toBe('2');
     expect(await count('bounded')).toBe(4);
     expect((await bulk([{}, {}], 'bounded')).status).toBe(202);
+  });
+
+  it('counts against the bound what is to wait: neither what debounces, nor what another of the bulk stands for', async () => {
+    const { bulk, count } = await serve();
+    const debounced = (n: number) => ({ deduplicate: { key: `k${n}`, ttl: '1h', mode: 'debounce' } });
+    expect((await bulk([0, 1, 2, 3, 4, 5, 6].map(debounced), 'bounded')).status).toBe(202);
+    const throttled = { deduplicate: { key: 'k' } };
+    expect((await bulk([{}, {}, {}, {}, throttled, throttled], 'bounded')).status).toBe(202);
+    expect(await count('bounded')).toBe(12);
+  });
+
+  it('refuses for good what never fits', async () => {
+    const { bulk, count } = await serve();
+    const answer = await bulk([{}, {}, {}, {}, {}, {}, { delay: '1h' }], 'bounded');
+    const problems = [{ where: 'runs', expected: 'at most 5 that are to start now, as many as may wait', got: '6' }];
+    expectProblem(answer, 422, 'request-invalid', { problems });
+    expect(answer.headers.get('retry-after')).toBeNull();
+    expect(await count('bounded')).toBe(0);
   });
 
   it('is refused as an enqueue is: without the scope, for a disabled job, for none', async () => {

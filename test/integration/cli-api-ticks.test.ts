@@ -63,6 +63,20 @@ test('a backfill is previewed, begun, looked on at and listed through an API; a 
   expect(await rondo.json(...backfill(...range))).toMatchObject({ backfill: null, count: 0 });
 });
 
+test('a backfill that somebody cancels meanwhile has failed for whoever looks on', async () => {
+  const { serve, missed } = await missedTicks(40);
+  const env = throughApi(await serve());
+  const range = ['--from', iso(Number(missed[0])), '--to', iso(Number(missed.at(-1)))];
+  // No producer is there to add its runs.
+  const looking = startProgram(['schedules', 'backfill', 'daily', ...range], { env });
+  const rondo = commands(env);
+  await eventually(async () => (await rondo.json('schedules', 'backfill', 'daily', '--status')).length === 1);
+  await rondo('schedules', 'backfill', 'daily', '--cancel');
+
+  expect(await looking.exit).toEqual({ code: 1, signal: null });
+  expect(looking.stdout()).toMatch(/was cancelled meanwhile\n$/);
+});
+
 test('a backfill is cancelled, or gone on with after a stop, through an API', async () => {
   const { broker, serve, produce, ran, work, missed } = await missedTicks(40);
   const api = await serve({ keys: [apiKey('admin', ['admin']), apiKey('read', ['read'])] });

@@ -55,7 +55,7 @@ describe('a jobs module', () => {
 
     for (const { code, stdout, stderr } of outcomes) {
       expect(stderr).toMatch(says);
-      expect(stderr).toMatch(/^rondo: The jobs module cannot be used: .*jobs\.mjs.*\[jobs-module\]\n$/s);
+      expect(stderr).toMatch(/^rondo: The jobs module cannot be used: RONDO_JOBS: .*jobs\.mjs.*\[jobs-module\]\n$/s);
       expect(stderr).not.toMatch(stackTrace);
       expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
     }

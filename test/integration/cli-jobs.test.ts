@@ -1,7 +1,10 @@
-import { describe, expect, it } from 'vitest';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { commands, refused, shopJobs } from '../support/commands.js';
 import { fixture } from '../support/harness.js';
-import { writeJobs } from '../support/jobs-module.js';
+import { freshFolder, writeJobs } from '../support/jobs-module.js';
 
 describe('jobs', () => {
   it('are listed and shown without a Redis', async () => {
@@ -103,6 +106,19 @@ describe('runs', () => {
     ]);
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
     expect(await rondo.json('runs', 'list')).toEqual([]);
+  });
+
+  it('are not read from what is no file, and that is wrong usage', async () => {
+    const { rondo } = await shop();
+    const socket = join(freshFolder(), 'socket');
+    const server = createServer().listen(socket);
+    await once(server, 'listening');
+    onTestFinished(() => void server.close());
+
+    const { code, stderr } = await rondo.attempt('jobs', 'enqueue', 'send-receipt', '--file', socket);
+
+    expect(stderr).toMatch(/^rondo: .*--file \S+socket: ENXIO.* \[usage-wrong\]\n$/);
+    expect(code).toBe(2);
   });
 
   it('are not taken by a disabled job', async () => {

@@ -84,6 +84,17 @@ describe('wrong settings', () => {
     }
   });
 
+  it('want no REDIS_URL in production where the command wants no Redis', async () => {
+    const env = { NODE_ENV: 'production', REDIS_URL: '' };
+    const run = async (command: string) => runProgram(words(command), { env });
+    const preview = 'schedules preview heartbeat --count 1';
+    for (const done of await Promise.all(['jobs list', 'jobs show heartbeat', preview].map(run))) {
+      expect(done).toMatchObject({ code: 0, stderr: '' });
+    }
+    expect((await run('db status')).stderr).toMatch(/^ {2}DATABASE_URL: expected .*\[config-invalid\]$/m);
+    expect((await run('db status')).stderr).not.toContain('REDIS_URL');
+  });
+
   it('name REDIS_URL where it is not set and the command wants a Redis', async () => {
     const { code, stderr } = await runProgram(['schedules', 'list'], { env: { REDIS_URL: '' } });
 

@@ -11,7 +11,7 @@ import { createLease } from '../../src/producers/lease.js';
 import { judgeServers } from '../../src/producers/server-findings.js';
 import { readService } from '../../src/producers/service.js';
 import { commands, refused } from '../support/commands.js';
-import { fixture } from '../support/harness.js';
+import { fixture, freshPrefix } from '../support/harness.js';
 import { secretOf } from '../support/http.js';
 import { writeJobs } from '../support/jobs-module.js';
 import { hasRedisServer, type RedisOptions, startRedis } from '../support/servers.js';
@@ -81,9 +81,22 @@ describe('rondo doctor', () => {
   it('tells of a prefix under which there is nothing, and writes nothing there', async () => {
     const { broker } = await fixture([]);
     const prefix = 'test-doctor-nowhere';
-    const { stdout } = await commands({ RONDO_PREFIX: prefix }).attempt('doctor', '--json');
+    const misspelt = commands({ RONDO_PREFIX: prefix });
+    expect(await misspelt('schedules', 'list'), 'a look leaves no mark').toContain('There are no schedules');
+    const { stdout } = await misspelt.attempt('doctor', '--json');
     expect(codes(JSON.parse(stdout).findings)).toContain('warning prefix-unused');
     expect(await broker.client.keys(`{${prefix}*`)).toEqual([]);
+  });
+
+  it('takes a prefix for used once a command has put a schedule there', async () => {
+    const prefix = freshPrefix();
+    const { broker } = await fixture([]);
+    onTestFinished(async () => void (await broker.client.del(...(await broker.client.keys(`{${prefix}*`)))));
+    const rondo = commands({ RONDO_PREFIX: prefix, RONDO_JOBS: writeJobs(source) });
+    await rondo('schedules', 'put', 'own', '--job', 'tidy', '--at', '2098-01-01');
+    const { stdout } = await rondo.attempt('doctor', '--json');
+    expect(codes(JSON.parse(stdout).findings)).toEqual(expect.arrayContaining(['serious no-producer']));
+    expect(stdout).not.toContain('prefix-unused');
   });
 
   it('goes on where settings, jobs and Redis are wrong, and says all of it, without a secret', async () => {

@@ -163,6 +163,74 @@ describe('a request with an Idempotency-Key', () => {
   });
 });
 
+describe('a request that nobody knows the end of', () => {
+  /** As it stands where Redis went away before the answer was kept, and who was at it has been given up. */
+  async function leaveOpen({ broker, prefix }: Awaited<ReturnType<typeof serve>>): Promise<void> {
+    const [record] = await broker.client.keys(`{${prefix}}:idempotency:*`);
+    await broker.client.hdel(String(record), 'answer');
+    await broker.client.hset(String(record), 'until', String(Date.now() - 1));
+  }
+
+  /** As it stands where Redis never had the run. */
+  async function lose({ broker }: Awaited<ReturnType<typeof serve>>, id: string): Promise<void> {
+    await (await broker.queue('full').getJob(id))?.remove();
+    await broker.client.del(broker.queue('full').toKey(`de:${id}`));
+  }
+
+  it.each([
+    ['full/runs', {}],
+    ['full/runs/bulk', { runs: [{ delay: '1h' }, {}] }],
+  ])('is held to the bound of the job where it had added nothing: %s', async (path, json) => {
+    const parts = await serve();
+    const { send, broker, count } = parts;
+    const { body } = await send('key', json, path);
+    for (const { id } of body.runs ?? [body]) await lose(parts, id);
+    await leaveOpen(parts);
+    const other = await broker.queue('full').add('full', {});
+
+    expectProblem(await send('key', json, path), 429, 'queue-full');
+    expect(await count('full')).toBe(1);
+
+    await other.remove();
+    await leaveOpen(parts);
+    expect((await send('key', json, path)).body).toEqual(body);
+  });
+
+  it.each([
+    ['full/runs', {}],
+    ['full/runs', { deduplicate: { key: 'k' } }],
+    ['full/runs/bulk', { runs: [{ delay: '1h' }, {}] }],
+  ])('goes on beyond the bound where it had added some: %s %j', async (path, json) => {
+    const parts = await serve();
+    const { send, broker } = parts;
+    const { body } = await send('key', json, path);
+    if (body.runs) await lose(parts, body.runs[1].id);
+    await leaveOpen(parts);
+    await broker.queue('full').add('full', {});
+
+    expect(await send('key', json, path)).toMatchObject({ status: 202, body });
+  });
+});
+
+it.each([
+  ['whose schema takes it no more', [defineJob({ name: 'mail', payload: z.object({ to: z.int() }), run: () => {} })]],
+  ['that has switched the job off', [defineJob({ name: 'mail', off: 'for now', run: () => {} })]],
+  ['that does not know the job', [full]],
+])('what was answered is answered again by a release %s', async (_which, jobs) => {
+  const { send, serve: another, count } = await serve();
+  const next = await another({ jobs });
+  for (const [key, json, path] of [
+    ['one', ada, 'mail/runs'],
+    ['many', { runs: [ada] }, 'mail/runs/bulk'],
+  ] as const) {
+    const first = await send(key, json, path);
+    expect(first.status).toBe(202);
+    expectReplay(await send(key, json, path, undefined, next), first);
+    expect((await send(`${key}-new`, json, path, undefined, next)).status).toBeGreaterThan(400);
+  }
+  expect(await count()).toBe(2);
+});
+
 it('a bulk that died half-way is completed, though what it had added has run and is forgotten', async () => {
   const ran: string[] = [];
   const job = defineJob({ name: 'mail', payload: z.unknown(), ...once, run: ({ run }) => void ran.push(run.id) });

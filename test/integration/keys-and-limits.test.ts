@@ -336,7 +336,9 @@ describe('pages of other origins', () => {
     expect(asked.status).toBe(204);
     expect(asked.headers.get('access-control-allow-origin')).toBe(origin);
     expect(asked.headers.get('access-control-allow-methods')).toContain('POST');
-    expect(asked.headers.get('access-control-allow-headers')).toMatch(/Authorization.*Idempotency-Key/);
+    expect(asked.headers.get('access-control-allow-headers')).toMatch(
+      /Authorization.*Idempotency-Key.*traceparent, tracestate/,
+    );
     expect(asked.headers.get('access-control-allow-credentials')).toBeNull();
     const done = await api.call('POST', '/v1/jobs/report/runs', { headers: browser, json: {} });
     expect(done.status).toBe(202);

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { laneOptions } from '../../src/broker/lane.js';
 import { begin, readTicks } from '../../src/broker/ledger.js';
 import { ledgerKeys } from '../../src/broker/ledger-format.js';
 import type { Broker } from '../../src/broker/queues.js';
@@ -158,6 +159,22 @@ describe('the figures of a store', () => {
 
     await pauseJob(broker, 'work', { by: 'ops', note: '', now });
     expect(await figures()).toMatchObject({ paused: true, runs: { waiting: 2 } });
+  });
+
+  it('take what is delayed and due for waiting, since only a worker lets it go on; not what a backfill has parked', async () => {
+    const hour = 3_600_000;
+    const job = defineJob({ name: 'work', schedules: [{ id: 'hourly', every: '1h' }], run: () => null });
+    const { broker, produce } = await fixture([job]);
+    await produce();
+    const now = Date.now();
+    const mark = { id: '1', index: 0 };
+    await broker.queue('work').add('work', {}, { jobId: 'parked', ...laneOptions(now - hour, mark, now) });
+    expect(await figuresOf(broker, 'work')).toMatchObject({ runs: { waiting: 0, delayed: 2 }, oldestWaitingMs: 0 });
+
+    const found = await figuresOf(broker, 'work', now + 2 * hour);
+    expect(found).toMatchObject({ runs: { waiting: 1, delayed: 1 }, schedules: { late: 1 } });
+    expect(found.oldestWaitingMs).toBeGreaterThan(hour);
+    expect(found.oldestWaitingMs).toBeLessThanOrEqual(2 * hour);
   });
 
   it('count ticks by what became of them as the ledger has them: run, failed, skipped, cancelled, paused, missed', async () => {

@@ -27,6 +27,15 @@ it('`rondo new job` writes a job that is listed, and a test that passes, and ove
   const second = await rondo('new', 'job', '2nd-try');
   expect(second.stdout).toContain("Add it to jobs/index.mjs: import { job2ndTry } from './2nd-try.mjs';");
   expect((await rondo('new', 'job', 'No Name')).stderr).toContain('got "No Name"');
+  for (const name of ['import', 'z', 'define-job', 'run-job', 'await']) {
+    expect((await rondo('new', 'job', name, '--folder', 'odd')).code).toBe(0);
+  }
+  expect(readFileSync(join(cwd, 'odd', 'index.mjs'), 'utf8')).toContain("import { importJob } from './import.mjs';");
+  const odd = ['import', 'z', 'define-job', 'run-job', 'await'].flatMap((name) => [`${name}.mjs`, `${name}.test.mjs`]);
+  for (const file of odd) {
+    const { stderr } = spawnSync(process.execPath, ['--check', join(cwd, 'odd', file)], { encoding: 'utf8' });
+    expect(stderr, file).toBe('');
+  }
 
   writeFileSync(join(cwd, 'tsconfig.json'), '{}');
   await rondo('new', 'job', 'typed');

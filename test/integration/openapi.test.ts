@@ -281,7 +281,7 @@ async function* goodCalls(api: Api): AsyncGenerator<GoodCall> {
   yield { id: 'enqueueRuns.anything', json: { runs: bulk.map((it) => ({ ...it, deduplicate: { key: 'b' } })) } };
   yield { id: 'enqueueRuns.send-email', json: { runs: bulk.slice(0, 1) } };
   yield { id: 'enqueueRuns.tree', json: { runs: bulk.slice(1) } };
-  for (const query of ['?state=delayed&limit=1', '?code=run-expired&schedule=none', '']) {
+  for (const query of ['?state=delayed&limit=1', '?code=run-interrupted&schedule=none', '']) {
     yield { id: 'listRuns', path: runs + query };
   }
   yield { id: 'pauseJob', path: '/v1/jobs/tree/pause', json: { note: 'stocktaking' } };

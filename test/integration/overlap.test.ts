@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { parkedUntil } from '../../src/broker/lane.js';
 import { readCursor } from '../../src/broker/ledger.js';
 import { isRange, type TickEntry } from '../../src/broker/tick-entry.js';
+import { endTurn, takeTurn } from '../../src/broker/turns.js';
 import { defineJob } from '../../src/jobs/define-job.js';
 import type { Overlap } from '../../src/jobs/overlap.js';
 import { triggerSchedule } from '../../src/producers/operations.js';
@@ -106,6 +108,29 @@ describe('a tick that is due while the last run of its schedule executes', () =>
     await eventually(() => fences.length >= 4);
     expect(fences).toEqual([...fences].sort((a, b) => Number(a) - Number(b)));
     expect(new Set(fences).size).toBe(fences.length);
+  });
+});
+
+describe('a turn', () => {
+  it('is for a live tick before the backfilled ones that wait for it, whether one executes or not', async () => {
+    const job = defineJob({ name: 'work', run: () => null });
+    const { broker } = await fixture([job]);
+    const past = (hours: number) => parkedUntil(Date.UTC(2026, 0, 1, hours));
+    const ask = (run: string, promised: boolean, order: number, overlap: 'wait' | 'skip' = 'wait') =>
+      takeTurn(broker, { ...of, run, overlap, promised, order });
+    const runs = ['tick:often:1', 'tick:often:2', 'repeat:often:3', 'repeat:often:4'] as const;
+    const [first, second, live, later] = runs;
+    for (const jobId of runs) await broker.queue('work').add('work', {}, { jobId, delay: 3_600_000 });
+
+    expect(await ask(first, true, past(1))).toMatchObject({ type: 'held' });
+    expect(await ask(second, true, past(2))).toMatchObject({ type: 'parked' });
+    expect(await ask(live, false, Date.now())).toMatchObject({ type: 'parked' });
+    await endTurn(broker, of, first);
+    expect(await broker.queue('work').getJobState(live)).toBe('waiting');
+    expect(await ask(live, false, Date.now())).toMatchObject({ type: 'held' });
+
+    await broker.queue('work').remove(live);
+    expect(await ask(later, false, Date.now(), 'skip')).toMatchObject({ type: 'held' });
   });
 });
 

@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { ask } from '../../src/jobs/catalog/process-data/queries.js';
+import type { Database } from '../../src/jobs/database.js';
 import { createDatabase } from '../../src/postgres/database.js';
 import { dataFolder } from '../support/data-folder.js';
 import { eventually } from '../support/harness.js';
@@ -18,14 +20,21 @@ describe.skipIf(!programs)('process-data beside Postgres', () => {
   afterAll(() => server?.stop());
 
   /** A folder, the job with a Postgres, and a table of its own where some is wanted. */
-  async function setUp(columns = 'id int primary key, name text, total numeric check (total >= 0), at timestamptz') {
+  async function setUp(
+    columns = 'id int primary key, name text, total numeric check (total >= 0), at timestamptz',
+    as: (database: Database) => Pick<Database, 'transaction'> = (database) => database,
+  ) {
     const url = `postgres://postgres@/postgres?host=${server.folder}`;
     const database = createDatabase({ url, poolSize: 3, statementTimeout: 30_000 });
     onTestFinished(() => database.stop(Date.now() + 5_000));
     tables++;
     const table = `orders_${tables}`;
     await database.query(`create table ${table} (${columns})`);
-    const folder = dataFolder({ database, importTables: [table, 'Odd "name.T', 'nowhere'], allow: ['127.0.0.1'] });
+    const folder = dataFolder({
+      database: as(database),
+      importTables: [table, 'Odd "name.T', 'nowhere'],
+      allow: ['127.0.0.1'],
+    });
     const rows = () => database.query<Record<string, unknown>>(`select * from ${table} order by 1`);
     return { ...folder, database, table, rows, query: database.query };
   }
@@ -59,12 +68,13 @@ describe.skipIf(!programs)('process-data beside Postgres', () => {
       put(
         'queries/types.sql',
         `select timestamptz '2026-03-29 02:30:00.123456+02' as at, date '2026-01-01' as day, 9007199254740993 as big,
-          1.10::numeric as price, '{"a":[1]}'::jsonb as doc, array[1,2] as list, null as nothing, '\\x00ff'::bytea as raw`,
+          1.10::numeric as price, array[1.10, null, 12345678901234567890.5] as prices, '{"a":[1]}'::jsonb as doc, array[1,2] as list, null as nothing, '\\x00ff'::bytea as raw`,
       );
       await run({ operation: 'export', query: 'types', to: { file: 'types.ndjson' } });
       expect(parsed(text('types.ndjson'))).toEqual([
         {
           ...{ at: '2026-03-29 00:30:00.123456+00', day: '2026-01-01', big: '9007199254740993', price: '1.10' },
+          prices: ['1.10', null, '12345678901234567890.5'],
           ...{ doc: { a: [1] }, list: [1, 2], nothing: null, raw: '\\x00ff' },
         },
       ]);
@@ -87,6 +97,11 @@ describe.skipIf(!programs)('process-data beside Postgres', () => {
         'division by zero',
       ],
       ['answers a column twice', 'select 1 as a, 2 as a', 'two columns "a"'],
+      [
+        'answers a column twice, with rows to come',
+        'select n as a, n as a from generate_series(1, 1000) n',
+        'two columns "a"',
+      ],
     ])('refuses for good a query that %s, and leaves no file', async (_, sql, reason) => {
       const { put, run, rows, files, table } = await setUp();
       put('queries/bad.sql', sql.replace('TABLE', table));
@@ -95,6 +110,18 @@ describe.skipIf(!programs)('process-data beside Postgres', () => {
       expect(refused.message).toContain('queries/bad.sql');
       expect(await rows()).toEqual([]);
       expect(files()).toEqual(['queries/bad.sql']);
+    });
+
+    it('is over at once where its rows can be written nowhere, with more to come', async () => {
+      const { database, query } = await setUp();
+      const text = 'select n as unwritten from generate_series(1, 100000) n';
+      const full = database.transaction(async (client) => {
+        const { batches } = await ask(client, { name: 'many', text, parameters: [] });
+        for await (const _ of batches) throw new Error('ENOSPC');
+      });
+      await expect(full).rejects.toThrow('ENOSPC');
+      const open = "select 1 from pg_stat_activity where query like '%unwritten%' and pid <> pg_backend_pid()";
+      expect(await query(open)).toEqual([]);
     });
 
     it('is tried again where there is no such query yet', async () => {
@@ -193,6 +220,22 @@ describe.skipIf(!programs)('process-data beside Postgres', () => {
       await expect(into(table)).rejects.toThrow(`the table ${table} has no column "twice"`);
       await expect(into('nowhere')).rejects.toThrow('there is no table public.nowhere');
       await expect(into('pg_class')).rejects.toThrow('DATA_IMPORT_TABLES');
+    });
+
+    it('that is stopped once its rows are there for good is done, and not to be begun anew', async () => {
+      const stop = new AbortController();
+      const { put, run, rows, table } = await setUp('id int', (database) => ({
+        async transaction(work, bounds) {
+          const result = await database.transaction(work, bounds);
+          stop.abort(new Error('the process stops'));
+          return result;
+        },
+      }));
+      put('in.csv', 'id\n1\n');
+      const from = { file: 'in.csv' };
+      const { result } = await run({ operation: 'import', from, table }, { signal: stop.signal });
+      expect(result).toMatchObject({ rowsWritten: 1 });
+      expect(await rows()).toEqual([{ id: 1 }]);
     });
 
     it('quotes whatever a table is called', async () => {

@@ -4,10 +4,15 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { numberOf } from '../../src/jobs/catalog/process-data/conditions.js';
+import { payloadSchema } from '../../src/jobs/catalog/process-data/payload.js';
 import { processData } from '../../src/jobs/catalog/process-data.js';
+import { defineJob } from '../../src/jobs/define-job.js';
+import { runJob } from '../../src/testing/run-job.js';
 import { dataFolder } from '../support/data-folder.js';
 import { eventually } from '../support/harness.js';
 import { startTarget } from '../support/http.js';
+import { prompt } from '../support/prompt.js';
 
 const orders = 'id,country,total\n1,fr,10.5\n2,de,20\n3,fr,\n4,,0.1\n';
 
@@ -81,15 +86,6 @@ describe('transform', () => {
     expect(text('out-empty.csv')).toBe('');
   });
 
-  it('may write over the file that it reads', async () => {
-    const { put, run, text, files } = dataFolder();
-    put('orders.csv', orders);
-    const file = { file: 'orders.csv' };
-    await run({ operation: 'transform', from: file, to: file, where: [{ field: 'country', is: 'eq', value: 'de' }] });
-    expect(text('orders.csv')).toBe('id,country,total\n2,de,20\n');
-    expect(files()).toEqual(['orders.csv']);
-  });
-
   it('reads back all that it writes: any text in any fields, from CSV to NDJSON and again', async () => {
     const { put, run, text } = dataFolder();
     // A mark of byte order at the very start is none of the text's.
@@ -143,6 +139,21 @@ describe('conditions', () => {
       .split('\n')
       .map((line) => JSON.stringify(JSON.parse(line).v));
     expect(kept).toEqual(expected);
+  });
+
+  it.each([['5'], ['-0.5'], ['+5.'], ['.5'], [' 1e3 '], ['1E-3']])('take %j for a number', (text) => {
+    expect(numberOf(text)).toBe(Number(text));
+  });
+
+  it.each(['', '.', '5x', '0x5', '1e', '1e400', 'Infinity', '1 2'])('take %j for none', (text) => {
+    expect(numberOf(text)).toBeNull();
+  });
+
+  it('judge a field of many digits at once, whatever comes after them', prompt, async () => {
+    const digits = '1'.repeat(50_000);
+    const startedAt = performance.now();
+    expect([digits, `${digits}x`, `0.${digits}x`, `${digits}.5e`].map(numberOf)).toEqual([null, null, null, null]);
+    expect(performance.now() - startedAt).toBeLessThan(200);
   });
 });
 
@@ -281,6 +292,56 @@ describe('bad rows', () => {
     expect(text('bad.ndjson').trim().split('\n')).toHaveLength(bad.length);
   });
 
+  it.each([
+    ['1e+400', '1e-400', '9007199254740993', '1152921504606846976', '1234567890123456.78', '0.12345678901234567890'],
+    ['{"b":[1e+400]}', '0.1, "c": 12345678901234567', '[3.14159265358979323846]'],
+  ])('of NDJSON are numbers of which a digit would change: %s', async (...numbers) => {
+    const { put, run, text } = dataFolder();
+    put('in.ndjson', numbers.map((number) => `{"a": ${number}}\n`).join(''));
+    const rejects = { file: 'bad.ndjson' };
+    await run({ operation: 'transform', from: { file: 'in.ndjson' }, to: { file: 'out.ndjson' }, rejects });
+    expect(text('out.ndjson')).toBe('');
+    expect(text('bad.ndjson').trim().split('\n')).toHaveLength(numbers.length);
+  });
+
+  it('of NDJSON are not numbers that are written in another way, nor digits in text', async () => {
+    const { put, run, text } = dataFolder();
+    const kept = {
+      ...{ '1e+20': '100000000000000000000', '-1.50E3': '-1500', '0.00000000000000000012': '1.2e-19' },
+      ...{ '1.00000000000000000000': '1', '0e999': '0', '9007199254740991': '9007199254740991' },
+      ...{ '12345678901234.56': '12345678901234.56', '0.10000000000000001': '0.1', '1.7976931348623157e308': null },
+      ...{ '"\\" : 1e+400, 9007199254740993"': null, '["a\\\\", "9007199254740993.1e5"]': null },
+    };
+    put(
+      'in.ndjson',
+      Object.keys(kept)
+        .map((value) => `{"a": ${value}}\n`)
+        .join(''),
+    );
+    await run({ operation: 'transform', from: { file: 'in.ndjson' }, to: { file: 'out.ndjson' } });
+    const expected = Object.entries(kept).map(([came, value]) => `{"a":${value ?? JSON.stringify(JSON.parse(came))}}`);
+    expect(text('out.ndjson').trim().split('\n')).toEqual(expected);
+  });
+
+  it('of NDJSON are lists in lists without an end, and objects', async () => {
+    const { put, run, text } = dataFolder();
+    const deep = (levels: number) => `${'['.repeat(levels)}1${']'.repeat(levels)}`;
+    const lines = [
+      `{"a":${deep(990)}}`,
+      `{"a":${deep(10_000)}}`,
+      deep(200_000),
+      `${'{"a":'.repeat(9_000)}1${'}'.repeat(9_000)}`,
+    ];
+    put('in.ndjson', lines.join('\n'));
+    const rejects = { file: 'bad.ndjson' };
+    await run({ operation: 'transform', from: { file: 'in.ndjson' }, to: { file: 'out.csv' }, rejects });
+    expect(text('out.csv')).toBe(`a\n${deep(990)}\n`);
+    const bad = text('bad.ndjson').trim().split('\n');
+    expect(bad.map((line) => JSON.parse(line).reason)).toEqual(
+      Array(3).fill(expect.stringContaining('more than 1000')),
+    );
+  });
+
   it('leave an empty file where there are none, so that those of an earlier run are not taken for theirs', async () => {
     const { put, run, text } = dataFolder();
     put('in.csv', 'a\n1\n');
@@ -355,6 +416,23 @@ describe('a source', () => {
     expect(broken).toBeInstanceOf(Error);
     expect(broken).not.toHaveProperty('retryable', false);
     expect(files()).toEqual([]);
+  });
+});
+
+describe('a run that is done', () => {
+  it('is not begun anew where nobody could note its progress', async () => {
+    const { put, text, job } = dataFolder();
+    put('in.csv', 'a\n1\n');
+    const deaf = defineJob({
+      name: 'deaf',
+      run: (context) => {
+        const payload = { operation: 'transform', from: { file: 'in.csv' }, to: { file: 'out.csv' } };
+        const progress = () => Promise.reject(new Error('Redis is away'));
+        return job.run({ ...context, payload: payloadSchema.parse(payload), progress });
+      },
+    });
+    expect((await runJob(deaf, {})).result).toMatchObject({ rowsWritten: 1 });
+    expect(text('out.csv')).toBe('a\n1\n');
   });
 });
 
@@ -502,22 +580,31 @@ describe('process-data', () => {
   });
 
   const file = { file: 'a.csv' };
+  const to = { file: 'b.csv' };
+  const lines = { file: 'a.ndjson' };
+  const count = { n: { function: 'count' } };
   it.each([
     [{ operation: 'delete', from: file }, 'operation'],
-    [{ operation: 'transform', from: {}, to: file }, 'from'],
-    [{ operation: 'transform', from: { ...file, url: 'https://example.com/a.csv' }, to: file }, 'from'],
-    [{ operation: 'transform', from: { url: 'https://example.com/a' }, to: file }, 'from.format'],
-    [{ operation: 'transform', from: { url: 'ftp://example.com/a.csv' }, to: file }, 'from.url'],
-    [{ operation: 'transform', from: { file: 'a.txt' }, to: file }, 'from.file'],
+    [{ operation: 'transform', from: {}, to }, 'from'],
+    [{ operation: 'transform', from: { ...file, url: 'https://example.com/a.csv' }, to }, 'from'],
+    [{ operation: 'transform', from: { url: 'https://example.com/a' }, to }, 'from.format'],
+    [{ operation: 'transform', from: { url: 'ftp://example.com/a.csv' }, to }, 'from.url'],
+    [{ operation: 'transform', from: { file: 'a.txt' }, to }, 'from.file'],
     [{ operation: 'transform', from: file, to: { file: 'queries/a.sql' } }, 'to.file'],
-    [{ operation: 'transform', from: file, to: file, pick: ['a', 'b'], rename: { a: 'b' } }, 'rename'],
-    [{ operation: 'transform', from: file, to: file, where: [{ field: 'a', is: 'like', value: 'x' }] }, 'where[0].is'],
-    [{ operation: 'transform', from: file, to: file, where: [{ field: 'a', is: 'in', value: 5 }] }, 'where[0].value'],
-    [{ operation: 'aggregate', from: file, to: file, compute: {} }, 'compute'],
-    [{ operation: 'aggregate', from: file, to: file, compute: { n: { function: 'sum' } } }, 'compute.n.field'],
+    [{ operation: 'transform', from: file, to: file }, 'to.file'],
+    [{ operation: 'transform', from: lines, to, rejects: lines }, 'rejects.file'],
+    [{ operation: 'transform', from: file, to: lines, rejects: lines }, 'rejects.file'],
+    [{ operation: 'transform', from: file, to, pick: ['a', 'b'], rename: { a: 'b' } }, 'rename'],
+    [{ operation: 'transform', from: file, to, where: [{ field: 'a', is: 'like', value: 'x' }] }, 'where[0].is'],
+    [{ operation: 'transform', from: file, to, where: [{ field: 'a', is: 'in', value: 5 }] }, 'where[0].value'],
+    [{ operation: 'aggregate', from: file, to, compute: {} }, 'compute'],
+    [{ operation: 'aggregate', from: file, to, compute: { n: { function: 'sum' } } }, 'compute.n.field'],
+    [{ operation: 'aggregate', from: file, to: file, compute: count }, 'to.file'],
+    [{ operation: 'aggregate', from: lines, to, rejects: lines, compute: count }, 'rejects.file'],
     [{ operation: 'export', query: '../a', to: file }, 'query'],
     [{ operation: 'export', sql: 'select 1', query: 'a', to: file }, 'sql'],
     [{ operation: 'import', from: file }, 'table'],
+    [{ operation: 'import', from: lines, table: 'a', rejects: lines }, 'rejects.file'],
   ])('refuses %j and names the field', async (payload, where) => {
     const refused = await dataFolder()
       .run(payload)

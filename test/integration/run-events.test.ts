@@ -57,9 +57,22 @@ describe('GET …/runs/{id}?wait=', () => {
   it('answers with the run as it is when the time is over', async () => {
     const { api, enqueue } = await serve();
     const startedAt = performance.now();
-    const { status, body } = await api.call('GET', `${await enqueue()}?wait=300ms`);
+    const url = await enqueue();
+    const { status, body } = await api.call('GET', `${url}?wait=300ms`);
     expect({ status, state: body.state }).toEqual({ status: 200, state: 'waiting' });
     expect(performance.now() - startedAt).toBeGreaterThanOrEqual(300);
+  });
+
+  it('takes whole milliseconds for a time as well, up to a minute', async () => {
+    const { api, enqueue } = await serve();
+    const url = await enqueue();
+    const startedAt = performance.now();
+    expect(await api.call('GET', `${url}?wait=200`)).toMatchObject({ status: 200, body: { state: 'waiting' } });
+    expect(performance.now() - startedAt).toBeGreaterThanOrEqual(200);
+    for (const wait of ['60001', '1.5', '-1', '0x10', '']) {
+      const problems = [{ where: 'wait', got: JSON.stringify(wait) }];
+      expectProblem(await api.call('GET', `${url}?wait=${wait}`), 422, 'request-invalid', { problems });
+    }
   });
 
   it('answers at once where the run has ended before, or is none', prompt, async () => {

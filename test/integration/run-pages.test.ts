@@ -110,6 +110,27 @@ describe('GET /v1/jobs/{job}/runs?cursor=', () => {
     expect(await queue.getPrioritizedCount()).toBe(3);
   });
 
+  it('walks those of a priority newest first, while others come and go', async () => {
+    const { api, add, queue } = await serve();
+    const ids = await add(40, { priority: 7 });
+    expect(await walk(api, 'state=waiting&limit=100')).toEqual(ids.toReversed());
+
+    const gone: Ids = [];
+    const seen = await walk(api, 'limit=3', async (page) => {
+      await add(2, { priority: 7 });
+      // The very run that the cursor stands at, and the one that a worker would take.
+      for (const id of [page.at(-1), ids.find((it) => !gone.includes(it) && !page.includes(it))]) {
+        await (await queue.getJob(String(id)))?.remove();
+        gone.push(String(id));
+      }
+    });
+
+    const left = ids.filter((id) => !gone.includes(id));
+    expectOnce(seen, left);
+    expect(seen.filter((id) => left.includes(id))).toEqual(left.toReversed());
+    expect(left.length).toBeGreaterThan(10);
+  });
+
   it('walks what executes, though the one that the cursor stands at ends', async () => {
     const gates = Array.from({ length: 9 }, () => createGate());
     const slow = defineJob({
@@ -196,7 +217,7 @@ describe('GET /v1/jobs/{job}/runs?cursor=', () => {
     const wrong = [
       `cursor=${next}`,
       `state=failed&cursor=${next}`,
-      `state=waiting&code=run-expired&cursor=${next}`,
+      `state=waiting&code=run-interrupted&cursor=${next}`,
       'cursor=nonsense',
       'cursor=',
       `cursor=${packed({ of, at: { completed: ['1', '(5'] } })}`,

@@ -143,11 +143,24 @@ describe('the secrets of a payload', () => {
       { payload: { to: 'ada', headers: [{ name: 1, value: token }, token] } },
       { paylod: { token } },
       { payload: { to: 'ada' }, token },
+      { payload: { to: 'ada' }, token, dealy: '5m' },
+      [{ payload: { to: 'ada', token } }],
     ];
     for (const json of wrong) {
+      const bulk = async (body: unknown) => {
+        const answer = await api.call('POST', '/v1/jobs/tell-tale/runs/bulk', { json: body });
+        expect(answer.status, JSON.stringify(body)).toBe(422);
+        expectNoSecret(JSON.stringify(answer.body), JSON.stringify(body));
+      };
+      await bulk({ runs: [json] });
+      await bulk({ runs: Array.isArray(json) ? [json, 'x'] : json });
+      await bulk({ runss: [json] });
+      await bulk({ runs: [{ payload: { to: 'ada' } }], run: json });
+      await bulk(json);
       const enqueued = await api.call('POST', '/v1/jobs/tell-tale/runs', { json });
       expect(enqueued.status, JSON.stringify(json)).toBe(422);
       expectNoSecret(JSON.stringify(enqueued.body), JSON.stringify(json));
+      if (Array.isArray(json)) continue;
       const put = await api.call('PUT', '/v1/schedules/mine', { json: { job: 'tell-tale', every: '1h', ...json } });
       expect(put.status, JSON.stringify(json)).toBe(422);
       expectNoSecret(JSON.stringify(put.body), JSON.stringify(json));

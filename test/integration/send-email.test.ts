@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { type SendEmailSettings, sendEmail } from '../../src/jobs/catalog/send-email.js';
 import type { JobContext } from '../../src/jobs/context.js';
 import type { JobDefinition } from '../../src/jobs/define-job.js';
+import { sendMail } from '../../src/jobs/mail-server.js';
 import { redrive } from '../../src/producers/redrive.js';
 import { enqueue, findRun } from '../../src/producers/runs.js';
 import { aborted } from '../support/gate.js';
@@ -83,6 +84,27 @@ describe('send-email', () => {
 
     expect(server.mails[0]?.text).toContain('https://example.com/once/abc');
     expect((await findRun(broker, job, id)).payload).toMatchObject({ secrets: { link: '[secret]' } });
+  });
+});
+
+describe('a mail server', () => {
+  it('may have a password with a bare %, which nobody is told, and the mail is not sent twice for it', async () => {
+    const passwords: unknown[] = [];
+    const { mails, port } = await startMailServer({
+      onAuth({ password }, _, done) {
+        passwords.push(password);
+        done(null, { user: 'user' });
+      },
+      onRcptTo: ({ address }, _, done) => done(address.startsWith('gone') ? reply(550, '50%off knows no such') : null),
+    });
+    const mail = { from, to: ['ann@example.com', 'gone@example.com'], text: 'Well?' };
+    const sent = await sendMail(`smtp://user:50%off@127.0.0.1:${port}`, mail, new AbortController().signal);
+    expect(sent).toMatchObject({
+      accepted: ['ann@example.com'],
+      refused: [{ address: 'gone@example.com', reply: 550, reason: '550 *** knows no such' }],
+    });
+    expect(passwords).toEqual(['50%off']);
+    expect(mails).toHaveLength(1);
   });
 });
 

@@ -1,12 +1,15 @@
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import express from 'express';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { RondoError } from '../../src/errors.js';
 import { html } from '../../src/http/site/html.js';
 import { createLive, type LiveOptions, type LiveSource } from '../../src/http/site/live.js';
 import { defineJob } from '../../src/jobs/define-job.js';
 import { readStored } from '../../src/producers/store.js';
 import { sentEvents } from '../support/event-stream.js';
 import { eventually, fixture } from '../support/harness.js';
-import { apiKey, type Call, keyPerScope, listen } from '../support/http.js';
+import { apiKey, type Call, keyPerScope, listen, secretOf } from '../support/http.js';
 
 const jobs = [
   defineJob({ name: 'mail-digest', schedules: [{ id: 'day', every: '1h' }], run: () => null }),
@@ -99,14 +102,102 @@ describe('the pages', () => {
     const events = await follow(`${api.url}/schedules?parts=day~old,print~old`, mailKey.name);
     const { data } = await events.next('part');
     expect(data).toMatchObject({ part: 'day', html: expect.stringContaining('/schedules/day') });
+    const other = (await events.next('part')).data;
+    expect(other).toMatchObject({ part: 'print', html: expect.stringContaining('It was removed') });
+    expect(other.html).not.toContain('/schedules/print');
     await events.next('alive');
-    expect(events.seen.filter((name) => name === 'part')).toEqual(['part']);
+    expect(events.seen.filter((name) => name === 'part')).toEqual(['part', 'part']);
     for (const parts of ['', 'day', `${'x'.repeat(9)}~y,`.repeat(300)]) {
       const refused = await api.call('GET', `/schedules?parts=${parts}`, {
         ...{ key: 'mail', headers: { accept: 'text/event-stream' } },
       });
       expect(refused.body).toMatchObject({ status: 422, problems: [{ where: 'parts' }] });
     }
+  });
+
+  it('of the list tell how many there are of each health, and that others are on it by now', async () => {
+    const { api } = await open();
+    const upToDate = await follow(`${api.url}/schedules?health=sound&parts=day~,print~,:chips~,:changed~old`, 'read');
+    expect((await upToDate.next('part', ':chips')).data.html).toContain('href="/schedules">all <b>2</b>');
+    expect((await upToDate.next('part', ':changed')).data.html).toBe('');
+    const older = await follow(`${api.url}/schedules?health=sound&parts=day~,:changed~`, 'read');
+    expect((await older.next('part', ':changed')).data.html).toContain('href="/schedules?health=sound">show it');
+  });
+
+  it('of a schedule end with a last word when it is removed, without a word of others', async () => {
+    const { api } = await open({ keys: [mailKey] });
+    const json = { job: 'mail-digest', every: '1h' };
+    expect((await api.call('PUT', '/v1/schedules/prin', { key: 'mail', json })).status).toBe(201);
+    const viewer = await follow(`${api.url}/schedules/prin?parts=status~`, 'mail');
+    await viewer.next('part');
+    expect((await api.call('DELETE', '/v1/schedules/prin', { key: 'mail' })).status).toBe(204);
+    expect((await viewer.next('gone')).data).toEqual({ message: 'It was removed, or cannot be read any more' });
+    await viewer.ended;
+    expect(viewer.seen).not.toContain('trouble');
+  });
+
+  it('start one run by one form, however often it is posted', async () => {
+    const { api, broker } = await open();
+    const send = async (nonce: string) => {
+      const body = new URLSearchParams({ nonce }).toString();
+      const { status, headers } = await api.call('POST', '/schedules/day/trigger', { headers: browser, body });
+      expect(status).toBe(303);
+      return new URL(headers.get('location') ?? '', api.url).searchParams.get('run');
+    };
+    const form = async () => {
+      const { body } = await api.call('GET', '/schedules/day/trigger', { headers: browser });
+      return String(/name="nonce" value="([^"]+)"/.exec(body)?.[1]);
+    };
+    const first = await form();
+    const run = await send(first);
+    expect(run).toBe(`trigger:day:${first}`);
+    expect(await send(first)).toBe(run);
+    const another = await send(await form());
+    // What no form of ours has sent names no run.
+    const byHand = await send('a:b');
+    expect(byHand).toMatch(/^trigger:day:[0-9a-f]{8}$/);
+    expect(new Set([run, another, byHand]).size).toBe(3);
+    expect(await broker.queue('mail-digest').getWaitingCount()).toBe(3);
+  });
+
+  it('keep in their links what is searched for, whatever it is', async () => {
+    const { api } = await open();
+    const linksOf = async (query: string) => {
+      const { body } = await api.call('GET', `/schedules?${query}`, { headers: browser });
+      return [...String(body).matchAll(/class="chip [^"]*" href="([^"]+)"/g)].map(([, href]) => href);
+    };
+    expect((await linksOf('q=trouble&job=trouble'))[0]).toBe('/schedules?q=trouble&#38;job=trouble');
+    expect((await linksOf('health=trouble&page=1&sort=trouble')).slice(0, 2)).toEqual([
+      ...['/schedules', '/schedules?health=trouble'],
+    ]);
+  });
+});
+
+describe('of what was asked', () => {
+  const gone = 'POST /v1/jobs/print/runs 499';
+
+  it('streams and waits are not told as slow requests, and who left before the answer is told as 499', async () => {
+    const { api, events } = await open();
+    const { body } = await api.call('POST', '/v1/jobs/print/runs');
+    expect((await api.call('GET', `/v1/jobs/print/runs/${body.id}?wait=50ms`)).body).toMatchObject({
+      state: 'waiting',
+    });
+    expect((await api.call('GET', '/v1/jobs/print/runs/none?wait=50ms')).status).toBe(404);
+    const viewer = await follow(`${api.url}/schedules?parts=day~`, 'read');
+    await viewer.next('part');
+
+    const { hostname, port } = new URL(api.url);
+    const socket = connect({ host: hostname, port: Number(port) });
+    const headers = `Host: rondo\r\nAuthorization: Bearer ${secretOf('admin')}\r\nContent-Length: 9`;
+    socket.write(`POST /v1/jobs/print/runs HTTP/1.1\r\n${headers}\r\nContent-Type: application/json\r\n\r\n{`);
+    await new Promise((resolve) => setTimeout(resolve, 100)); // there is no telling that half a request has arrived
+    socket.destroy();
+    await events.next('http.answered', ({ method, path, status }) => `${method} ${path} ${status}` === gone);
+
+    await api.stop();
+    await viewer.ended;
+    const told = events.of('http.answered').map(({ method, path, status }) => `${method} ${path} ${status}`);
+    expect(told).toEqual(['POST /v1/jobs/print/runs 202', 'GET /v1/jobs/print/runs/none 404', gone]);
   });
 });
 
@@ -148,6 +239,34 @@ describe('live pages', () => {
     live.stop();
     await viewer.ended;
     expect(live.size()).toBe(0);
+  });
+
+  it('are not kept for who left before they began', async () => {
+    const live = createLive();
+    const app = express();
+    const followed = new Promise<void>((resolve) => {
+      app.get('/', async (request, response) => {
+        await once(response, 'close');
+        live.follow(request, response, { key: 'same', read: async () => new Map() });
+        resolve();
+      });
+    });
+    const { url } = await listen(app);
+    onTestFinished(() => live.stop());
+    await expect(fetch(`${url}/?parts=clock~`, { signal: AbortSignal.timeout(100) })).rejects.toThrow();
+    await followed;
+    expect(live.size()).toBe(0);
+  });
+
+  it('come back after a while, also where nothing could be read all the time', async () => {
+    const read = async () => {
+      throw new RondoError('redis-unreachable', '');
+    };
+    const { live, url } = await serve({ key: 'same', read }, { everyMs: 10, longestMs: 50 });
+    const viewer = await follow(`${url}?parts=clock~`);
+    await viewer.ended;
+    expect(viewer.seen).toContain('trouble');
+    await eventually(() => live.size() === 0);
   });
 });
 
@@ -193,9 +312,9 @@ async function follow(url: string, key?: string) {
     }
   };
   const ended = read().catch(() => {});
-  const next = (name: string) =>
+  const next = (name: string, part?: string) =>
     eventually(() => {
-      const at = told.findIndex((event) => event.name === name);
+      const at = told.findIndex((event) => event.name === name && (!part || event.data.part === part));
       return at >= 0 && told.splice(at, 1)[0];
     });
   return { seen, next, ended, leave: () => abort.abort() };

@@ -8,6 +8,7 @@ import { Redis } from 'ioredis';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { defineJob } from '../../src/jobs/define-job.js';
 import { createRegistry } from '../../src/jobs/registry.js';
+import { listProcesses } from '../../src/producers/processes.js';
 import { enqueue, findRun } from '../../src/producers/runs.js';
 import { eventually, type Fixture, fixture } from '../support/harness.js';
 import { freshFolder, writeJobs } from '../support/jobs-module.js';
@@ -31,6 +32,17 @@ describe('rondo start, without any setting', () => {
     const tookMs = Date.parse(String(line.time)) - startedAt;
     expect(tookMs).toBeLessThan(5_000);
     expect(program.text()).toBe('');
+  });
+
+  it('says where it is and with which key one signs in, however quiet the log is to be', prompt, async () => {
+    const program = startEmbedded({ LOG_LEVEL: 'silent' });
+
+    await program.line(({ msg }) => /^sign in with this key/.test(msg ?? ''));
+    await program.line(({ msg }) => /Redis at redis:.*embedded/.test(msg ?? ''));
+
+    expect(program.lines.map(({ msg }) => msg?.split(' ').slice(0, 3).join(' '))).toEqual([
+      ...['the board is', 'sign in with', 'worker and producer'],
+    ]);
   });
 
   it.each(['SIGINT', 'SIGTERM'] as const)('stops cleanly at a %s, and leaves no process behind', async (signal) => {
@@ -95,8 +107,8 @@ describe('rondo start, without any setting', () => {
 
   if (!hasTerminal()) console.log('SKIPPED: rondo on a terminal, since there is no `script` of util-linux here');
 
-  function startEmbedded() {
-    return startProgram(['start'], { env: { REDIS_URL: '' } });
+  function startEmbedded(env = {}) {
+    return startProgram(['start'], { env: { REDIS_URL: '', ...env } });
   }
 });
 
@@ -217,8 +229,11 @@ describe('processes of one role each', () => {
     await first.exit;
     expect(await shop.find('glue', ids.glue)).toMatchObject({ state: 'waiting' });
 
-    shop.start(['worker', '--jobs', 'glue']);
+    shop.start(['worker', '--jobs', 'glue,glue']);
     await shop.noted(`end glue ${ids.glue} 1`);
+    const { processes } = await listProcesses(shop.broker);
+    const taken = processes.flatMap(({ jobs }) => jobs.map(({ name }) => name));
+    expect(taken, 'named twice, taken once').toEqual(['glue']);
   });
 
   it('run a schedule: one keeps it, another executes it', async () => {
@@ -409,6 +424,7 @@ async function openWorkshop(further = '') {
   const file = join(folder, 'notes');
   const notes = () => (existsSync(file) ? readFileSync(file, 'utf8').trimEnd().split('\n') : []);
   return {
+    broker,
     notes,
     noted: (line: string, times = 1) => eventually(() => notes().filter((it) => it === line).length >= times),
     enqueue: (job: string, payload: object) => enqueue(broker, registry.get(job), payload),

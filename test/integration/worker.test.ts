@@ -609,6 +609,33 @@ describe('a lost lock', () => {
     expect(run).toMatchObject({ state: 'completed', attempts: 1, result: 'by the one that took over' });
   });
 
+  it('brings the run back to the same worker: it begins when the first attempt has ended, and keeps its lock', async () => {
+    const told: string[] = [];
+    const first = createGate();
+    const job = defineJob({
+      name: 'held',
+      concurrency: 2,
+      async run({ signal }) {
+        const nth = told.length === 0 ? 'first' : 'second';
+        told.push(`${nth} begins`);
+        if (nth === 'first') first.open();
+        // The first takes nearly as long to react as it is given.
+        if (nth === 'first') await aborted(signal);
+        await wait(nth === 'first' ? 900 : 3 * quickly.lockMs);
+        told.push(`${nth} ends, ${signal.aborted ? 'aborted' : 'whole'}`);
+      },
+    });
+    const { broker, events, work } = await fixture([job]);
+    await work(quickly);
+    const id = await enqueue(broker, job, {});
+    await first.opened;
+    await broker.client.del(`${broker.keys.queuePrefix('held')}:held:${id}:lock`);
+    await events.next('run.succeeded', ({ run }) => run === id);
+
+    expect(told).toEqual(['first begins', 'first ends, aborted', 'second begins', 'second ends, whole']);
+    expect((await broker.queue('held').getJob(id))?.stalledCounter).toBe(1);
+  });
+
   it('too often sets the run aside: it may be what takes its workers down', async () => {
     const job = defineJob({ name: 'held', retry: { attempts: 5 }, run: ({ signal }) => aborted(signal).then(raise) });
     const { broker, events, work } = await fixture([job]);
@@ -809,3 +836,5 @@ async function addUnchecked({ queue }: Fixture['broker'], job: JobDefinition, da
 function raise(thrown: unknown): never {
   throw thrown;
 }
+
+const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -127,11 +127,15 @@ export interface Fixture {
  * The parts of the service, wired by hand to the tests' server under a prefix of their own.
  *
  * @param options.url a server of the test's own, as `REDIS_URL` would name it
+ * @param options.prefix that of another fixture, which removes the keys
  */
-export async function fixture(jobs: readonly JobDefinition[], options: { url?: string } = {}): Promise<Fixture> {
+export async function fixture(
+  jobs: readonly JobDefinition[],
+  options: { url?: string; prefix?: string } = {},
+): Promise<Fixture> {
   const { redis } = loadConfig({ REDIS_URL: options.url ?? inject('redisUrl') });
   if (redis.kind === 'embedded') throw new Error('a fixture wants the address of a server');
-  const prefix = freshPrefix();
+  const prefix = options.prefix ?? freshPrefix();
   const events = recordEvents();
   const open = async (profile: 'patient' | 'fail-fast', known: readonly JobDefinition[]) => {
     const registry = createRegistry(known);
@@ -141,7 +145,7 @@ export async function fixture(jobs: readonly JobDefinition[], options: { url?: s
     return { broker, registry };
   };
   const { broker } = await open('fail-fast', jobs);
-  if (!options.url) onTestFinished(() => removeKeys(broker, prefix));
+  if (!options.url && !options.prefix) onTestFinished(() => removeKeys(broker, prefix));
   return {
     broker,
     events,

@@ -19,6 +19,7 @@ describe('a run that was taken', () => {
     ],
     ['on time', { opts: { expiresIn: 10 }, timestamp: now - 10 }, null],
     ['too late', { opts: { expiresIn: 10 }, timestamp: now - 11 }, 'skipped'],
+    ['that had expired when it was enqueued', { opts: { expiresIn: -5 } }, 'skipped'],
     ['too late, that was started in time', { opts: { expiresIn: 10 }, timestamp: 0, attemptsMade: 1 }, null],
   ])('%s', (_, facts, type) => {
     expect(admit(run(facts))?.type ?? null).toBe(type);

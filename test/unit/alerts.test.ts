@@ -206,7 +206,7 @@ function play() {
     states,
     look(at: number, readings: readonly Partial<Reading>[], app = 'shop') {
       const given = readings.map((reading) => ({ ...calm, ...reading }));
-      const changes = decide(states, given, { app, now: at, lookedAt });
+      const changes = decide(states, given, { app, now: at, lookedAt, seen: new Map() });
       for (const { key, after } of changes) after ? states.set(key, after) : states.delete(key);
       lookedAt = at;
       return changes.flatMap(({ tell, text }) => (tell ? [`${tell}: ${text}`] : []));
@@ -277,6 +277,60 @@ describe('an alert', () => {
       look(now, [on, { ...on, rule: 'missed' }, { ...on, schedule: null }, { ...on, schedule: 'b' }]),
     ).toHaveLength(4);
     expect(look(now + minute, [on, { ...on, rule: 'missed' }, { ...on, schedule: null }])).toHaveLength(1);
+  });
+});
+
+describe('an alert of a job whose successes are out of sight before its failures', () => {
+  const rules = rulesOf({ failures: 2, cooldown: 0 });
+  const failed = [run(-1, 'b'), run(0, 'a')];
+  const readingsOf = (ended: readonly Ended[], at: number) =>
+    readingsOfJob(jobWith({ rules, history: ranSo(ended) }), at).filter(({ rule }) => rule.startsWith('fail'));
+
+  it('does not start again for a failure that was told, and starts for the next', () => {
+    const { look, states } = play();
+    const lookAfter = (minutes: number, ended: readonly Ended[]) => {
+      const at = now + minutes * minute;
+      return look(at, readingsOf(ended, at));
+    };
+    lookAfter(0, []);
+    expect(lookAfter(1, failed)).toEqual(['started: run -1 failed: b', 'started: 2 in a row: run -1 failed: b']);
+    expect(lookAfter(2, [run(-2, null), ...failed])).toHaveLength(2);
+    expect(lookAfter(3, failed)).toEqual([]);
+    expect(lookAfter(30, failed)).toEqual([]);
+    expect(states.size).toBe(0);
+    expect(lookAfter(31, failed)).toEqual([]);
+    expect(lookAfter(32, [run(-32, 'c'), ...failed])).toHaveLength(2);
+  });
+
+  it('starts for the next where the clocks of its workers are far behind', () => {
+    const at = now + 60 * minute;
+    const decideOn = (ended: readonly Ended[]) => {
+      const seen = new Map([['failed job:report', ago(0)]]);
+      const changes = decide(new Map(), readingsOf(ended, at), { app: 'shop', now: at, lookedAt: at - minute, seen });
+      return changes.map(({ after, tell }) => `${tell} ${after?.rule}`);
+    };
+    expect(decideOn([run(0, 'a')])).toEqual([]);
+    expect(decideOn(failed)).toEqual(['started failed']);
+  });
+
+  it('starts at the first look of all, however old the failure', () => {
+    expect(play().look(now + 60 * minute, readingsOf(failed, now + 60 * minute))).toHaveLength(2);
+  });
+
+  it('starts for what has no time of its own, whatever was wrong before', () => {
+    const slow = rulesOf({ slow: 3 });
+    const usual = [1, 2, 3, 4, 5].map((minutes) => run(minutes, null, 10_000));
+    const history = ranSo([...usual, run(90, null, 60_000)]);
+    const active = [{ what: 'run 9', since: now - 31_000 }];
+    const { look } = play();
+    look(now - minute, []);
+    expect(look(now, readingsOfJob(jobWith({ rules: slow, history, active }), now))).toHaveLength(1);
+    const missed = { tick: ago(90), noticed: ago(90), text: 'missed' };
+    const late = { history: { ...quiet, missed, taken: ago(80) }, waitingSince: ago(11), lateAfter: 10 * minute };
+    expect(look(now, readingsOfSchedule(scheduleWith(late), now))).toEqual([
+      expect.stringMatching(/^started: its tick waits/),
+      expect.stringMatching(/^ended: nobody/),
+    ]);
   });
 });
 

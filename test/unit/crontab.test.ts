@@ -59,16 +59,18 @@ describe('rondo import crontab', () => {
   it('writes a module whose jobs are listed and run, and overwrites none', async () => {
     const folder = freshFolder();
     const [from, out] = [join(folder, 'crontab'), join(folder, 'jobs.mjs')];
-    writeFileSync(from, 'GREETING=hello\n0 3 * * * echo $GREETING; cat%you\n0 4 * * * false\n');
+    writeFileSync(from, `GREETING=hello\nHOME=${folder}\n0 3 * * * echo $GREETING; cat; pwd%you\n0 4 * * * false\n`);
     const rondo = commands({ RONDO_JOBS: out });
 
-    expect(await rondo('import', 'crontab', from, '--out', out, '--timezone', 'UTC')).toContain('2 jobs in');
+    expect(await rondo('import', 'crontab', from, '--out', out, '--timezone', 'UTC')).toContain(
+      `2 jobs in ${out}; try it: RONDO_JOBS=${out} rondo jobs list`,
+    );
     expect(await rondo.json('jobs', 'list')).toMatchObject([{ name: 'echo' }, { name: 'false' }]);
     const again = await rondo.attempt('import', 'crontab', from, '--out', out);
     expect(again).toMatchObject({ code: 2, stderr: expect.stringContaining('exists already') });
 
     const { echo, nothing } = JSON.parse(ran(readFileSync(out, 'utf8')));
-    expect(echo).toEqual(['hello', 'you']);
+    expect(echo, 'in the home folder').toEqual(['hello', `you${folder}`]);
     expect(nothing).toBe('it ended with 1');
   });
 

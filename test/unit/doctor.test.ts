@@ -212,6 +212,19 @@ describe('settings are examined', () => {
     expect(problems.map(({ where }) => where)).toEqual(['REDIS_URL']);
     expect(ofApi.map(({ where }) => where)).toEqual(['RONDO_API_KEYS']);
   });
+
+  it('each for what it is, whatever else is wrong', () => {
+    const env = { NODE_ENV: 'production', REDIS_URL: 'redis://h', DATABASE_URL: 'mysql://db/app', MAIL_FROM: 'Shop' };
+    const { problems, ofApi } = examineConfig(env);
+    expect(problems.map(({ where }) => where)).toEqual(['MAIL_FROM', 'DATABASE_URL']);
+    expect(ofApi.map(({ where }) => where)).toEqual(['RONDO_API_KEYS']);
+  });
+
+  it('where one is missing beside another, and go on without both', () => {
+    const { config, problems } = examineConfig({ REDIS_URL: 'redis://h', RONDO_ALERT_EMAIL: 'ops@example.com' });
+    expect(problems.map(({ where }) => where)).toEqual(['SMTP_URL', 'MAIL_FROM']);
+    expect(config).toMatchObject({ redis: { url: 'redis://h' }, catalog: { alert: { email: null } } });
+  });
 });
 
 it('the list of commands has every one of our scripts and of BullMQ’s', () => {

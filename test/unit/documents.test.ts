@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
+import { errorTable } from '../../src/errors.js';
 
 const read = (file: string) => readFileSync(file, 'utf8');
 const found = (pattern: RegExp, text: string) => [...text.matchAll(pattern)].map(([, name = '']) => name);
@@ -20,6 +21,14 @@ test('compose hands on the settings that .env.example names, and no others', () 
   expect(new Set(handedOn)).toEqual(new Set(named.filter((name) => !ofDocker.includes(name))));
 });
 
+test('every code of an error is in a document', () => {
+  const documents = markdown()
+    .filter((file) => file !== 'CHANGELOG.md')
+    .map(read)
+    .join();
+  expect(Object.keys(errorTable).filter((code) => !documents.includes(`\`${code}\``))).toEqual([]);
+});
+
 test('every event has a row', () => {
   const events = found(/'([a-z]+\.[a-z-]+)'/g, read('src/jobs/events.ts'));
   expect(events).toContain('run.succeeded');
@@ -35,16 +44,20 @@ test('every package that the program needs has its reason', () => {
 });
 
 test('links lead somewhere', () => {
-  const folders = ['docs', 'bench'].flatMap((folder) =>
-    readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((file) => join(folder, file)),
-  );
-  const files = [...readdirSync('.'), ...folders].filter((file) => file.endsWith('.md'));
+  const files = markdown();
   expect(files).toContain(join('docs', 'catalog', 'README.md'));
   const broken = files.flatMap((file) =>
     found(/\]\((?!https?:)([^)\s]+)\)/g, read(file)).flatMap((link) => (isThere(file, link) ? [] : `${file}: ${link}`)),
   );
   expect(broken).toEqual([]);
 });
+
+function markdown(): string[] {
+  const folders = ['docs', 'bench'].flatMap((folder) =>
+    readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((file) => join(folder, file)),
+  );
+  return [...readdirSync('.'), ...folders].filter((file) => file.endsWith('.md'));
+}
 
 function isThere(file: string, link: string): boolean {
   const [path = '', anchor] = link.split('#');

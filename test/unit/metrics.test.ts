@@ -17,8 +17,8 @@ describe('what a process has seen', () => {
   it('counts attempts by outcome, from 0 on for the jobs of its worker', async () => {
     const metrics = open();
     metrics.addWorker([
-      { name: 'mail', concurrency: 4 },
-      { name: 'quiet', concurrency: 1 },
+      { name: 'mail', concurrency: 4, schedules: [] },
+      { name: 'quiet', concurrency: 1, schedules: [] },
     ]);
     metrics.note({ type: 'run.succeeded', durationMs: 30, ...facts });
     metrics.note({ type: 'run.failed', durationMs: 3_000, code: null, reason: 'no', error, retryInMs: 5, ...facts });
@@ -48,6 +48,27 @@ describe('what a process has seen', () => {
     expect(took('bucket', { outcome: 'succeeded', le: '0.025' })).toBe(0);
     expect(took('bucket', { outcome: 'succeeded', le: '0.05' })).toBe(1);
     expect(took('sum', { outcome: 'failed' })).toBeCloseTo(12.01);
+  });
+
+  it('has histograms from 0 on for the jobs of its worker, of lateness where they have schedules', async () => {
+    const metrics = open();
+    metrics.addWorker([
+      { name: 'daily', concurrency: 1, schedules: ['daily'] },
+      { name: 'adhoc', concurrency: 1, schedules: [] },
+    ]);
+    metrics.note({ type: 'run.started', ...facts, job: 'other', latenessMs: 20 });
+    const found = await read(metrics);
+    const counts = (metric: string) =>
+      found
+        .get(metric)
+        ?.samples.filter(({ name }) => name.endsWith('_count'))
+        .map(({ labels, value }) => `${Object.values(labels).join(' ')} ${value}`);
+    expect(counts('rondo_attempt_duration_seconds')).toEqual([
+      ...['daily succeeded 0', 'daily failed 0', 'adhoc succeeded 0', 'adhoc failed 0'],
+    ]);
+    expect(counts('rondo_tick_lateness_seconds')).toEqual(['daily 0', 'other 1']);
+    const bucket = { job_name: 'daily', outcome: 'failed', le: '+Inf' };
+    expect(metricValue(found, 'rondo_attempt_duration_seconds_bucket', bucket)).toBe(0);
   });
 
   it('takes the lateness of each tick once: when its first attempt begins, or is left', async () => {

@@ -41,6 +41,28 @@ describe('problemsOf', () => {
     ]);
   });
 
+  test('tells a hundred, and how many more there are', () => {
+    const rest = (more: string) => ({ where: 'the rest', expected: 'no further problems', got: more });
+    const items = problems(
+      z.array(z.string()),
+      Array.from({ length: 4_321 }, (_, n) => n),
+    );
+    expect(items).toHaveLength(101);
+    expect(items.slice(-2)).toEqual([{ where: '[99]', expected: 'a string', got: '99' }, rest('and 4221 more')]);
+    const keys = Object.fromEntries(Array.from({ length: 300 }, (_, n) => [`key-${n}`, n]));
+    expect(problems(z.strictObject({}), keys).slice(99)).toMatchObject([{ where: 'key-99' }, rest('and 200 more')]);
+    expect(
+      problems(
+        z.array(z.string()),
+        Array.from({ length: 100 }, () => 0),
+      ),
+    ).toHaveLength(100);
+    expect(problems(z.strictObject({}), keys, { most: 7, at: 'payload' })[7]).toEqual({
+      ...rest('and 293 more'),
+      where: 'payload: the rest',
+    });
+  });
+
   test.each<[string, z.ZodType, unknown]>([
     ['a string', z.string(), undefined],
     ['an object', z.object({}), null],

@@ -158,6 +158,17 @@ describe('cron where the clock is changed', () => {
     ]);
   });
 
+  test('runs 23:30 at midnight where Nuuk jumps over the last hour of a day', () => {
+    expect(cron('30 23 * * *', 'America/Nuuk', '2026-03-28T00:00Z', 3)).toEqual([
+      '2026-03-28T01:30Z',
+      '2026-03-29T01:00Z', // 00:00 on 29 March
+      '2026-03-30T00:30Z',
+    ]);
+    expect(cron('30 23 28 3 *', 'America/Nuuk', '2026-03-01T00:00Z', 1)).toEqual(['2026-03-29T01:00Z']);
+    const skipping: Timing = { kind: 'cron', cron: '30 23 * * *', timezone: 'America/Nuuk', dst: 'skip' };
+    expect(ticks(skipping, '2026-03-28T00:00Z', 2)).toEqual(['2026-03-28T01:30Z', '2026-03-30T00:30Z']);
+  });
+
   test('runs once for several times that are jumped over together', () => {
     expect(cron('0,15,30,45 2 * * *', 'America/New_York', '2026-03-08T00:00Z', 2)).toEqual([
       '2026-03-08T07:00Z',

@@ -225,6 +225,20 @@ describe('a virtual clock', () => {
     ]);
   });
 
+  it('lets go first who waits behind one that is too late by now', () => {
+    const job = minutely({ overlap: 'wait', misfire: 'run-all', lateAfter: '170s' });
+    const down = [{ from: '2026-03-01T00:00:30Z', to: '2026-03-01T00:03:30Z' }];
+    expect(told(job, { to: '2026-03-01T00:07:00Z', takes: '100s', down })).toEqual([
+      '0 succeeded',
+      '1 succeeded', // 03:30 to 05:10
+      '2 skipped too late',
+      '3 succeeded', // 05:10 to 06:50
+      '4 coalesced into 2026-03-01T00:03:00Z',
+      '5 coalesced into 2026-03-01T00:03:00Z',
+      '6 succeeded',
+    ]);
+  });
+
   it('tells what calendars exclude, and what came too late', () => {
     const night = defineCalendar({
       name: 'night',

@@ -19,11 +19,12 @@ export interface ClockChange {
   readonly jump: number;
 }
 
-/** Zones whose clocks change in ways of their own: at midnight, by half an hour, south of the equator, never. */
+/** Zones whose clocks change in ways of their own: at midnight, up to midnight, by half an hour, south of the equator, never. */
 export const zones = [
   'Asia/Beirut',
   'Africa/Cairo',
   'America/Havana',
+  'America/Nuuk',
   'America/Santiago',
   'Australia/Lord_Howe',
   'America/New_York',

@@ -62,18 +62,24 @@ function stayLive() {
   if (!from) return;
   /** @type {EventSource | null} */
   let stream = null;
+  let isGone = false;
   const close = () => {
     stream?.close();
     stream = null;
   };
   const open = () => {
     const elements = [.../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll('[data-live]'))];
-    if (stream || document.hidden || elements.length === 0) return;
+    if (stream || isGone || document.hidden || elements.length === 0) return;
     const parts = elements.map(({ dataset }) => `${dataset.live}~${dataset.mark}`).join(',');
     stream = new EventSource(`${from}${from.includes('?') ? '&' : '?'}parts=${encodeURIComponent(parts)}`);
     stream.addEventListener('alive', () => tell('Live', ''));
     stream.addEventListener('part', ({ data }) => replace(JSON.parse(data)));
     stream.addEventListener('trouble', ({ data }) => tell(JSON.parse(data).message, 'bad'));
+    stream.addEventListener('gone', ({ data }) => {
+      isGone = true;
+      close();
+      tell(JSON.parse(data).message, 'bad');
+    });
     stream.addEventListener('error', () => {
       // Refused rather than cut off: the browser does not come back by itself.
       if (stream?.readyState === EventSource.CLOSED) tell('Not live: load the page again', 'bad');
@@ -98,7 +104,8 @@ function tell(text, tone) {
 }
 
 /**
- * Puts a part's new content in place, and the focus back to where it was. What somebody is about to fill in stays.
+ * Puts a part's new content in place, with what was open, how far it was scrolled, and where the focus was. What
+ * somebody is about to fill in stays.
  *
  * @param {{ part: string, mark: string, html: string }} news
  */
@@ -108,16 +115,64 @@ function replace({ part, mark, html }) {
   if (!element) return;
   const active = element.contains(document.activeElement) ? document.activeElement : null;
   if (active?.matches('input, select, textarea')) return;
-  const index = active ? focusable(element).indexOf(/** @type {HTMLElement} */ (active)) : -1;
+  const unfold = rememberUnfolded(element);
+  const focus = active && rememberFocus(element, /** @type {HTMLElement} */ (active));
   element.innerHTML = html;
   element.dataset.mark = mark;
   document.dispatchEvent(new Event('replaced'));
-  if (index >= 0) focusable(element)[index]?.focus();
+  unfold();
+  focus?.();
+}
+
+/**
+ * @param {Element} element
+ * @returns {() => void} opens and scrolls what is in its place by then as it was
+ */
+function rememberUnfolded(element) {
+  const inside = () => [...element.querySelectorAll('details, .scroll')];
+  const before = new Map(
+    inside().map((it) => [nameOf(it), { open: it.hasAttribute('open'), left: it.scrollLeft, top: it.scrollTop }]),
+  );
+  return () => {
+    for (const it of inside()) {
+      const was = before.get(nameOf(it));
+      if (!was) continue;
+      it.toggleAttribute('open', was.open);
+      it.scrollTo(was.left, was.top);
+    }
+  };
+}
+
+/**
+ * @param {HTMLElement} element
+ * @param {HTMLElement} active
+ * @returns {() => void} puts the focus on what is like it by then; never on what leads elsewhere
+ */
+function rememberFocus(element, active) {
+  const name = nameOf(active);
+  const alike = () => focusable(element).filter((it) => nameOf(it) === name);
+  const index = alike().indexOf(active);
+  return () => {
+    const now = alike();
+    (now[index] ?? now[0])?.focus({ preventScroll: true });
+  };
+}
+
+/**
+ * What an element is known by again in new content; nothing where only its place tells.
+ *
+ * @param {Element} element
+ * @returns {string}
+ */
+function nameOf(element) {
+  if (element.matches('summary')) return nameOf(/** @type {Element} */ (element.parentElement));
+  return element.getAttribute('href') ?? element.getAttribute('aria-label') ?? element.id;
 }
 
 /** @param {Element} element */
 function focusable(element) {
-  return [.../** @type {NodeListOf<HTMLElement>} */ (element.querySelectorAll('a, button, input, select, [tabindex]'))];
+  const all = element.querySelectorAll('a, button, input, select, summary, [tabindex]');
+  return [.../** @type {NodeListOf<HTMLElement>} */ (all)];
 }
 
 /** Shows the page of an action as a dialog. */
@@ -127,17 +182,24 @@ function openDialogs() {
     if (!link || isForElsewhere(event)) return;
     event.preventDefault();
     const form = await formAt(link.href).catch(() => null);
-    if (form) show(form);
+    if (form) show(form, link);
     else location.assign(link.href);
   });
 }
 
-/** @param {Element} form */
-function show(form) {
+/**
+ * @param {Element} form
+ * @param {HTMLAnchorElement} link to which the focus returns
+ */
+function show(form, link) {
   const dialog = document.createElement('dialog');
   fill(dialog, form);
   document.body.append(dialog);
-  dialog.addEventListener('close', () => dialog.remove());
+  dialog.addEventListener('close', () => {
+    dialog.remove();
+    // The page may have been brought up to date meanwhile: the browser knows only the link that is gone.
+    if (!link.isConnected) twinOf(link)?.focus();
+  });
   dialog.addEventListener('click', (event) => {
     if (!linkAt(event, '[data-close]') && event.target !== dialog) return;
     event.preventDefault();
@@ -148,6 +210,14 @@ function show(form) {
     send(dialog, /** @type {HTMLFormElement} */ (event.target));
   });
   dialog.showModal();
+}
+
+/**
+ * @param {HTMLAnchorElement} link
+ * @returns {HTMLElement | null}
+ */
+function twinOf(link) {
+  return document.querySelector(`a[data-dialog][href="${CSS.escape(link.getAttribute('href') ?? '')}"]`);
 }
 
 /**
@@ -163,6 +233,9 @@ function fill(dialog, form) {
 }
 
 /**
+ * Sends a form once. Whatever comes of it, only a person may send it again: it may have been done though the answer
+ * says otherwise, or never came.
+ *
  * @param {HTMLDialogElement} dialog
  * @param {HTMLFormElement} form
  */
@@ -171,16 +244,52 @@ async function send(dialog, form) {
   if (button) button.disabled = true;
   const values = new FormData(form);
   const body = new URLSearchParams([...values].map(([name, value]) => [name, String(value)]));
+  const headers = { accept: 'text/html' };
+  const answer = await fetch(form.action, { method: 'POST', body, headers }).catch(() => null);
+  if (answer?.redirected) return location.assign(answer.url);
+  if (answer?.status === 401) return signIn();
+  const text = (await answer?.text().catch(() => '')) ?? '';
+  const next = formIn(text);
+  if (next) return fill(dialog, next);
+  complain(form, messageIn(text) ?? 'No answer came. It may be done all the same: look before you try again.');
+  if (!button) return;
+  button.disabled = false;
+  button.focus();
+}
+
+/** Comes back to this page. */
+function signIn() {
+  location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+}
+
+/**
+ * What a page of an error says, or problem details.
+ *
+ * @param {string} text
+ * @returns {string | null}
+ */
+function messageIn(text) {
+  const alert = pageIn(text).querySelector('main [role=alert]');
+  if (alert) return alert.textContent;
   try {
-    const answer = await fetch(form.action, { method: 'POST', body, headers: { accept: 'text/html' } });
-    if (answer.redirected) return location.assign(answer.url);
-    const next = formIn(await answer.text());
-    if (next) return fill(dialog, next);
-    throw new Error(`${answer.status}`);
+    const { title, detail } = JSON.parse(text);
+    return detail ? `${title}: ${detail}.` : `${title}.`;
   } catch {
-    // As without a script: the browser shows whatever comes of it.
-    form.submit();
+    return null;
   }
+}
+
+/**
+ * @param {Element} form
+ * @param {string} message
+ */
+function complain(form, message) {
+  const note = document.createElement('p');
+  note.className = 'note bad';
+  note.role = 'alert';
+  note.textContent = message;
+  form.querySelector('[role=alert]')?.remove();
+  form.prepend(note);
 }
 
 /** @param {string} address */
@@ -190,7 +299,12 @@ async function formAt(address) {
 
 /** @param {string} text */
 function formIn(text) {
-  return new DOMParser().parseFromString(text, 'text/html').querySelector('[data-form]');
+  return pageIn(text).querySelector('[data-form]');
+}
+
+/** @param {string} text */
+function pageIn(text) {
+  return new DOMParser().parseFromString(text, 'text/html');
 }
 
 /** A click on the mark of a tick leads to its entry in the ledger, where the strip alone leads to the schedule. */

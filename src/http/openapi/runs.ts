@@ -62,7 +62,8 @@ export const runOperations: readonly Operation[] = [
     path: '/v1/jobs/{job}/runs',
     tag: 'Runs',
     summary: 'The newest runs of a job, by pages',
-    description: 'In one state or in any; of the delayed ones the soonest.',
+    description:
+      'In one state or in any; of the delayed ones the soonest, of those with a priority the last to be taken.',
     scope: 'read',
     query: listQuery,
     answers: {

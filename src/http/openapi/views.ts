@@ -32,7 +32,7 @@ const runFields = {
   origin: z.enum(['scheduled', 'caught-up', 'backfilled', 'triggered', 'ad-hoc']).describe('How it came'),
   schedule: z.string().nullable(),
   tick: time.nullable().describe('The nominal time of its tick'),
-  attempts: count.describe('How many have begun'),
+  attempts: count.describe('How many have ended; one that a restart interrupted does not count'),
   maxAttempts: z.int().min(1),
   payload: z.unknown(),
   version: z.int().describe('Which version of the payload it is'),

@@ -73,4 +73,9 @@ export const listQuery = z.strictObject({
 });
 
 /** What `GET /v1/jobs/{job}/runs/{id}` takes. */
-export const runQuery = z.strictObject({ wait: duration({ max: 60_000 }).optional() });
+export const runQuery = z.strictObject({ wait: z.preprocess(digitsAsNumber, duration({ max: 60_000 })).optional() });
+
+/** An address knows no numbers. */
+function digitsAsNumber(text: unknown): unknown {
+  return typeof text === 'string' && /^\d{1,15}$/.test(text) ? Number(text) : text;
+}

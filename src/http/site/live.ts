@@ -6,6 +6,7 @@ import { type Html, html } from './html.js';
 /** Where the parts of a page come from, again and again. Those with the same key are read together. */
 export interface LiveSource {
   readonly key: string;
+  /** @throws RondoError `schedule-unknown` where what the page is about is gone: then nothing more is to come */
   read(parts: ReadonlySet<string>): Promise<ReadonlyMap<string, Html>>;
 }
 
@@ -16,22 +17,23 @@ export interface LiveOptions {
   readonly everyMs?: number;
   /** How many pages one process keeps up to date. */
   readonly mostPages?: number;
+  /** After so long a page has to come back, with a key that is still good; in ms. */
+  readonly longestMs?: number;
 }
 
-/** After so long a page has to come back, with a key that is still good; in ms. */
-const longestMs = 10 * 60_000;
 /** A reader that takes nothing is let go with so many bytes unread. */
 const mostUnread = 2 ** 20;
 
 /**
  * Keeps pages up to date by server-sent events: `part` carries what has changed of a page, `trouble` says why nothing
- * comes. One reader serves all pages of a process, and rests while nobody looks.
+ * comes, `gone` that nothing will. One reader serves all pages of a process, and rests while nobody looks.
  */
-export function createLive({ everyMs = 2_000, mostPages = 200 }: LiveOptions = {}) {
+export function createLive({ everyMs = 2_000, mostPages = 200, longestMs = 10 * 60_000 }: LiveOptions = {}) {
   const viewers = new Set<Viewer>();
   let timer: NodeJS.Timeout | null = null;
 
   const round = async () => {
+    for (const viewer of viewers) if (isOver(viewer)) viewers.delete(viewer);
     await Promise.all([...grouped(viewers)].map(([, group]) => serve(group)));
     timer = viewers.size > 0 ? setTimeout(round, everyMs).unref() : null;
   };
@@ -39,6 +41,8 @@ export function createLive({ everyMs = 2_000, mostPages = 200 }: LiveOptions = {
   return {
     /** @throws RondoError `request-invalid`, or `waiters-full` where as many look as one process serves */
     follow(request: Request, response: Response, source: LiveSource): void {
+      // Who has left by now closes no more, and would be looked after for good.
+      if (response.destroyed) return;
       const marks = readMarks(request.query.parts);
       if (viewers.size >= mostPages) throw new RondoError('waiters-full', `${mostPages} pages are kept up to date`);
       response.writeHead(200, { 'Content-Type': 'text/event-stream', 'X-Accel-Buffering': 'no' });
@@ -61,6 +65,11 @@ export function createLive({ everyMs = 2_000, mostPages = 200 }: LiveOptions = {
 /** Whether a request is for the changes of a page, rather than for the page. */
 export function wantsEvents(request: Request): boolean {
   return request.headers.accept === 'text/event-stream';
+}
+
+/** The names of the parts that a request for changes is about. */
+export function partsAsked(request: Request): string[] {
+  return [...readMarks(request.query.parts).keys()];
 }
 
 /** The attributes of an element whose content is kept up to date. */
@@ -93,8 +102,18 @@ async function serve(group: readonly Viewer[]): Promise<void> {
     const found = await first.source.read(wanted);
     for (const viewer of group) send(viewer, found);
   } catch (error) {
-    const message = error instanceof RondoError ? error.message : 'Redis does not answer';
-    for (const viewer of group) write(viewer, 'trouble', { message });
+    for (const viewer of group) tellTrouble(viewer, error);
+  }
+  for (const { until, response } of group) if (performance.now() > until) response.end();
+}
+
+function tellTrouble(viewer: Viewer, error: unknown): void {
+  if (error instanceof RondoError && error.code === 'schedule-unknown') {
+    // Not the error's own words: the nearest id that they tell may be another's.
+    write(viewer, 'gone', { message: 'It was removed, or cannot be read any more' });
+    viewer.response.end();
+  } else {
+    write(viewer, 'trouble', { message: error instanceof RondoError ? error.message : 'Redis does not answer' });
   }
 }
 
@@ -108,11 +127,15 @@ function send(viewer: Viewer, found: ReadonlyMap<string, Html>): void {
     viewer.marks.set(part, mark);
     write(viewer, 'part', { part, mark, html: content.text });
   }
-  if (performance.now() > viewer.until) viewer.response.end();
 }
 
-function write({ response }: Viewer, event: string, data: object): void {
-  if (response.destroyed || response.writableEnded) return;
+function isOver({ response }: Viewer): boolean {
+  return response.destroyed || response.writableEnded;
+}
+
+function write(viewer: Viewer, event: string, data: object): void {
+  const { response } = viewer;
+  if (isOver(viewer)) return;
   if (response.writableLength > mostUnread) response.destroy();
   else response.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
 }

@@ -1,5 +1,6 @@
+import type { JobContext } from '../context.js';
 import { defineJob } from '../define-job.js';
-import { answerMs, sendMail } from '../mail-server.js';
+import { answerMs, deliver, inWords } from '../mail-server.js';
 import { type AlertMessage, alertMessageSchema, inJson, inMail, inSlack } from './alert-message.js';
 
 export interface AlertSettings {
@@ -25,13 +26,14 @@ export function alertJob({ webhook, email }: AlertSettings = { webhook: null, em
     retention: { completed: { age: '7d', count: 1_000 }, failed: { age: '14d', count: 1_000 } },
     // Who tells of it that nothing can be told?
     alerts: false,
-    async run({ payload: message, signal }) {
+    async run(context) {
+      const { payload: message, signal } = context;
       if (message.channel === 'webhook') {
         if (!webhook) throw missing('RONDO_ALERT_WEBHOOK');
         return post(webhook, message, signal);
       }
       if (!email) throw missing('RONDO_ALERT_EMAIL');
-      return mail(email, message, signal);
+      return mail(email, message, context);
     },
   });
 }
@@ -67,15 +69,13 @@ async function post(
 async function mail(
   { smtpUrl, from, to }: NonNullable<AlertSettings['email']>,
   message: AlertMessage,
-  signal: AbortSignal,
+  context: Pick<JobContext, 'signal' | 'log' | 'checkpoint'>,
 ) {
-  const mail = {
-    from,
-    to: [...to],
-    ...inMail(message),
-    messageId: `<${message.id}@${message.app.replace(/[^\w.-]/g, '-')}.rondo>`,
-    headers: { 'Auto-Submitted': 'auto-generated' },
-  };
-  const { messageId } = await sendMail(smtpUrl, mail, signal);
+  const messageId = `<${message.id}@${message.app.replace(/[^\w.-]/g, '-')}.rondo>`;
+  const headers = { 'Auto-Submitted': 'auto-generated' };
+  const write = () => ({ from, to: [...to], ...inMail(message), messageId, headers });
+  const { accepted, refused } = await deliver(smtpUrl, { to, from, write }, context);
+  // Not for good: whoever runs the mail server may hear of it in time.
+  if (accepted.length === 0) throw new Error(`refused: ${inWords(refused)}`);
   return { messageId };
 }

@@ -55,16 +55,14 @@ export function monthlyCreditTopUp({
       const month = payload.month ?? (tick ? monthOf(tick.time.getTime()) : current);
       if (payload.month && month > current) throw new NonRetryableError(`${month} has not begun in ${timezone}`);
       const total = { users: 0, credits: 0 };
-      const tiers = await database.query<Tier>(
-        'SELECT name, monthly_credits FROM rondo_catalog.tiers ORDER BY name',
-        [],
-        { signal },
-      );
-      for (const tier of tiers) {
-        for await (const batch of creditTier(database, tier, { month, batchSize, run: run.id, signal })) {
-          total.users += batch.users;
-          total.credits += batch.credits;
-          await progress({ month, tier: tier.name, ...total });
+      // Who has another tier meanwhile may have one that was passed already.
+      for (let [pass, hasFound] = [1, true]; hasFound && pass <= mostPasses; pass++) {
+        hasFound = false;
+        for await (const { tier, users, credits } of creditAll(database, { month, batchSize, run: run.id, signal })) {
+          hasFound = true;
+          total.users += users;
+          total.credits += credits;
+          await progress({ month, tier, ...total });
         }
       }
       log.info({ month, ...total }, `credits of ${month} are topped up`);
@@ -82,6 +80,19 @@ interface Wanted {
   readonly batchSize: number;
   readonly run: string;
   readonly signal: AbortSignal;
+}
+
+/** Passes over all tiers, until one finds nobody. Where users come faster than that, they need not all be waited for. */
+const mostPasses = 10;
+
+/** One pass over all tiers. */
+async function* creditAll(database: Database, wanted: Wanted) {
+  const { signal } = wanted;
+  const text = 'SELECT name, monthly_credits FROM rondo_catalog.tiers ORDER BY name';
+  for (const tier of await database.query<Tier>(text, [], { signal })) {
+    for await (const { users, credits } of creditTier(database, tier, wanted))
+      yield { tier: tier.name, users, credits };
+  }
 }
 
 /** Batch by batch in the order of their ids, each a transaction. A run that begins anew steps over who is done. */

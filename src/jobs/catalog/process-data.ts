@@ -80,7 +80,8 @@ export function processData({
           open,
           transaction: (use) => transaction(context, use),
         });
-        await progress(100);
+        // All is done: a Redis that is away for a moment must not have it done again.
+        await progress(100).catch(() => {});
         return outcome;
       } finally {
         await bytes?.return(undefined);

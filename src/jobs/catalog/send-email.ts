@@ -5,7 +5,7 @@ import { NonRetryableError } from '../../errors.js';
 import type { JobContext } from '../context.js';
 import { defineJob, type ScheduleOptions } from '../define-job.js';
 import { type Allowance, checkUrl, createGuardedAgent } from '../guarded-agent.js';
-import { MailError, type RefusedRecipient, sendMail } from '../mail-server.js';
+import { deliver, inWords, isFinal, MailError } from '../mail-server.js';
 import { mailFrom, templateName } from './mail-template.js';
 
 export interface SendEmailSettings {
@@ -76,11 +76,6 @@ const payloadSchema = z
 
 type Payload = z.output<typeof payloadSchema>;
 
-interface Sent {
-  readonly accepted: readonly string[];
-  readonly refused: readonly RefusedRecipient[];
-}
-
 /** Sends a mail from a template by SMTP. For a jobs module as well: `export default [sendEmail({ smtpUrl, from })]`. */
 export function sendEmail(settings: SendEmailSettings = {}) {
   const { smtpUrl = '', from = '', templates = null, allow = [], schedules = [] } = settings;
@@ -94,29 +89,21 @@ export function sendEmail(settings: SendEmailSettings = {}) {
     // Greylisting servers want a quarter of an hour.
     retry: { attempts: 8, delay: '30s', maxDelay: '1h' },
     timeout: '2m',
-    async run({ payload, run, signal, log, checkpoint }) {
-      // Whom the server took the mail for, at whichever attempt: nobody is sent it twice.
-      const before = (await checkpoint.read<string[]>()) ?? [];
-      const left = recipientsOf(payload).filter((one) => !before.includes(one));
-      const messageId = messageIdOf(run, from);
-      if (left.length === 0) return { messageId, accepted: before, rejected: [] };
-
+    async run(context) {
+      const { payload, run, signal } = context;
       const { to, cc, replyTo, template } = payload;
-      const written = await mailFrom(templates, template, { ...payload.variables, ...payload.secrets });
-      const attachments = await attachmentsOf(payload, allow, signal);
-      const headers = { 'Auto-Submitted': 'auto-generated' };
-      // Bcc is in no header: the envelope alone says to whom it goes.
-      const mail = { from, to, cc, ...(replyTo && { replyTo }), messageId, headers, ...written, attachments };
-      const envelope = { from: addressIn(from), to: left };
-      const { accepted, refused } = await sendMail(smtpUrl, { ...mail, envelope }, signal).catch(nobodyTookIt);
-
-      const taken = [...before, ...accepted];
-      if (accepted.length > 0) await checkpoint.write(taken);
-      for (const one of refused) log.warn({ ...one }, 'the mail server refused a recipient');
-      const deferred = refused.filter(({ reply }) => !isFinal(reply));
-      if (deferred.length > 0) throw new Error(`refused for now: ${inWords(deferred)}`);
-      if (taken.length === 0) throw new NonRetryableError(`refused: ${inWords(refused)}`);
-      return { messageId, accepted: taken, rejected: refused };
+      const messageId = messageIdOf(run, from);
+      const write = async () => {
+        const written = await mailFrom(templates, template, { ...payload.variables, ...payload.secrets });
+        const attachments = await attachmentsOf(payload, allow, signal);
+        const headers = { 'Auto-Submitted': 'auto-generated' };
+        // Bcc is in no header: the envelope alone says to whom it goes.
+        return { from, to, cc, ...(replyTo && { replyTo }), messageId, headers, ...written, attachments };
+      };
+      const delivery = { to: recipientsOf(payload), from: addressIn(from), write };
+      const { accepted, refused } = await deliver(smtpUrl, delivery, context).catch(forGood);
+      if (accepted.length === 0) throw new NonRetryableError(`refused: ${inWords(refused)}`);
+      return { messageId, accepted, rejected: refused };
     },
   });
 }
@@ -128,10 +115,8 @@ function whyOff(smtpUrl: string, from: string): string | null {
   return /^[^\s@<>,]+@[^\s@<>,]+$/.test(addressIn(from)) && oneLine.test(from) ? null : 'MAIL_FROM is no sender';
 }
 
-/** As they are told to the server, which answers in the same letters: a domain has small ones. */
 function recipientsOf({ to, cc, bcc }: Record<'to' | 'cc' | 'bcc', readonly Address[]>): string[] {
-  const all = [...to, ...cc, ...bcc].map((one) => (typeof one === 'string' ? one : one.address));
-  return [...new Set(all.map((one) => one.replace(/@.*$/, (domain) => domain.toLowerCase())))];
+  return [...to, ...cc, ...bcc].map((one) => (typeof one === 'string' ? one : one.address));
 }
 
 /** The same at every attempt, so that a mail server, or a mailbox, may know what it has had already. */
@@ -144,18 +129,9 @@ function addressIn(sender: string): string {
   return /<([^<>]*)>\s*$/.exec(sender)?.[1] ?? sender;
 }
 
-/** All were refused, or anything else went wrong, which is about the mail itself. */
-function nobodyTookIt(error: unknown): Sent {
-  if (!(error instanceof MailError)) throw error;
-  if (error.refused.length > 0) return { accepted: [], refused: error.refused };
-  throw isFinal(error.reply) ? new NonRetryableError(error.message) : error;
+function forGood(error: unknown): never {
+  throw error instanceof MailError && isFinal(error.reply) ? new NonRetryableError(error.message) : error;
 }
-
-/** RFC 5321, 4.2.1: what begins with a 5 will be refused again. */
-const isFinal = (reply: number | null) => reply !== null && reply >= 500;
-
-const inWords = (refused: readonly RefusedRecipient[]) =>
-  refused.map(({ address, reason }) => `${address} (${reason})`).join(', ');
 
 const bytesIn = (base64: string) => Math.floor((base64.replace(/=+$/, '').length * 3) / 4);
 

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Request, Response } from 'express';
 import type { RondoError } from '../../../errors.js';
 import { beginBackfill, previewBackfill, unconfirmedTicks } from '../../../producers/backfill.js';
@@ -36,18 +37,20 @@ export interface Action {
 /** What may be done with a schedule on its page: the same as over the API, by the same rules. */
 export const actions: Readonly<Record<string, Action>> = {
   trigger: {
-    form: ({ id, overlap }, { force }) => ({
+    form: ({ id, overlap }, { force, nonce }) => ({
       title: `Trigger ${id}`,
-      fields: html`<p>A run with the schedule's payload starts now. It is no tick: the ledger stays as it is.</p>${
+      fields: html`<input type="hidden" name="nonce" value="${nonce}"><p>A run with the schedule's payload starts now. It is no tick: the ledger stays as it is.</p>${
         overlap !== 'allow' &&
         html`<p><label class="check"><input type="checkbox" name="force" value="on"${force && html` checked`}> Also while another run goes on (overlap is ${overlap})</label></p>`
       }`,
       button: 'Start a run',
     }),
     async act({ broker }, { id }, request) {
-      const values = valuesOf(request);
-      request.body = { force: values.force === 'on' };
-      const { run } = await withinMs(answerMs, triggerSchedule(broker, id, read(triggerBody, request.body)));
+      const { force, nonce = '' } = valuesOf(request);
+      request.body = { force: force === 'on' };
+      const marker = noncePattern.test(nonce) && { marker: nonce };
+      const wanted = { ...read(triggerBody, request.body), ...marker };
+      const { run } = await withinMs(answerMs, triggerSchedule(broker, id, wanted));
       return { did: 'trigger', run };
     },
   },
@@ -96,6 +99,13 @@ export const actions: Readonly<Record<string, Action>> = {
     },
   },
 };
+
+/** What a form holds when it is first shown: a nonce, by which one that is sent twice starts one run. */
+export function freshValues(): Values {
+  return { nonce: randomUUID().slice(0, 8) };
+}
+
+const noncePattern = /^[0-9a-f]{8}$/;
 
 /** For a million ticks to be counted, in ms. */
 const planMs = 15_000;

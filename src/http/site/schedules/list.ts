@@ -31,12 +31,18 @@ export type ListQuery = z.output<typeof listQuery>;
 
 /** The overview of all schedules: those that want somebody to look come first. */
 export function listPage(query: ListQuery, found: OverviewPage): Html {
+  const counts = chips(query, found);
+  const changed = changedNote(query, false);
   return html`<div class="title"><h1>Schedules</h1><p class="live" role="status" data-live-state></p></div>
-${chips(query, found)}
+<ul class="chips" aria-label="Filter by health" ${liveAttributes(listParts.chips, counts)}>${counts}</ul>
 ${searchForm(query)}
 ${unreadableNote(found.unreadable)}
+<div aria-live="polite" ${liveAttributes(listParts.changed, changed)}>${changed}</div>
 ${found.rows.length === 0 ? nothing(query) : html`${table(query, found.rows)}${pager(query, found)}${legend()}`}`;
 }
+
+/** The parts of the page beside its rows, which go by their ids: no schedule can have such a one. */
+export const listParts = { chips: ':chips', changed: ':changed' } as const;
 
 /** What a row of the list shows; the same for the page and for its changes. */
 export function rowContent({ view, recent }: OverviewRow): Html {
@@ -50,6 +56,19 @@ export function rowContent({ view, recent }: OverviewRow): Html {
 <td class="c-strip">${strip(id, recent)}</td>
 <td class="c-typical"><span class="only-narrow">takes </span>${brieflyOr(durationMs)}</td>
 <td class="c-typical"><span class="only-narrow">late by </span>${brieflyOr(latenessMs)}</td>`;
+}
+
+/** The row of one that the list had and has no more. */
+export function goneRow(id: string): Html {
+  return html`<td class="c-health"><span class="badge calm">gone</span></td>
+<th scope="row" class="c-name">${id}<span class="line matter">It was removed, or cannot be read any more</span></th>
+<td class="c-next" colspan="5"></td>`;
+}
+
+/** Says that the page would show other schedules now. */
+export function changedNote(query: ListQuery, isChanged: boolean): Html {
+  if (!isChanged) return html``;
+  return html`<p class="note">The list has changed: <a href="${listAddress(query)}">show it</a></p>`;
 }
 
 /** What went wrong last, of one that runs on all the same. */
@@ -79,7 +98,8 @@ function table(query: ListQuery, rows: readonly OverviewRow[]): Html {
 const shownHealths = ['trouble', ...[...healths].reverse()] as const;
 const chipTones: Readonly<Record<string, string>> = { trouble: 'bad', broken: 'bad', late: 'warn', sound: 'good' };
 
-function chips(query: ListQuery, { counts }: OverviewPage): Html {
+/** How many there are of each health. */
+export function chips(query: ListQuery, { counts }: Pick<OverviewPage, 'counts'>): Html {
   const total = healths.reduce((sum, name) => sum + (counts.get(name) ?? 0), 0);
   const chip = (name: ListQuery['health'], label: string, count: number) => {
     const current = query.health === name && html` aria-current="true"`;
@@ -87,7 +107,7 @@ function chips(query: ListQuery, { counts }: OverviewPage): Html {
     return html`<li><a class="chip ${chipTones[name ?? ''] ?? 'calm'}" href="${address}"${current}>${label} <b>${count.toLocaleString('en')}</b></a></li>`;
   };
   const some = shownHealths.filter((name) => name === 'trouble' || name === query.health || counts.get(name));
-  return html`<ul class="chips" aria-label="Filter by health">${chip(null, 'all', total)}${some.map((name) => chip(name, name === 'trouble' ? 'need a look' : name, counts.get(name) ?? 0))}</ul>`;
+  return html`${chip(null, 'all', total)}${some.map((name) => chip(name, name === 'trouble' ? 'need a look' : name, counts.get(name) ?? 0))}`;
 }
 
 const sortLabels: Record<OverviewSort, string> = {
@@ -132,12 +152,13 @@ function pager(query: ListQuery, { page, pages, found }: OverviewPage): Html | n
   return html`<nav class="pager" aria-label="Pages">${link(page - 1, '← Earlier', 'prev')}<span>${range}</span>${link(page + 1, 'Later →', 'next')}</nav>`;
 }
 
-function listAddress(query: ListQuery, change: Partial<ListQuery>): string {
+/** The address of the list of a query, without what is so unless told. */
+export function listAddress(query: ListQuery, change: Partial<ListQuery> = {}): string {
   const { parts: _, ...wanted } = { ...query, ...change };
   const parameters = new URLSearchParams();
   for (const [name, value] of Object.entries(wanted)) {
-    const isUsual = value === null || value === '' || value === 1 || value === 'trouble';
-    if (!isUsual || (name === 'health' && value)) parameters.set(name, String(value));
+    const isUsual = (name === 'sort' && value === 'trouble') || (name === 'page' && value === 1);
+    if (value !== null && value !== '' && !isUsual) parameters.set(name, String(value));
   }
   const text = parameters.toString();
   return text ? `/schedules?${text}` : '/schedules';

@@ -1,7 +1,12 @@
 import express, { type Request, type Response, Router } from 'express';
 import { RondoError } from '../../../errors.js';
 import { viewSchedule } from '../../../producers/browse.js';
-import { createOverview } from '../../../producers/overview.js';
+import {
+  createOverview,
+  type OverviewPage,
+  type OverviewQuery,
+  type OverviewRow,
+} from '../../../producers/overview.js';
 import type { ScheduleView } from '../../../producers/views.js';
 import { principalIn, requires } from '../../guard.js';
 import { answerMs, nameIn, read } from '../../request.js';
@@ -9,17 +14,30 @@ import { withinLongMs, withinMs } from '../../within.js';
 import { sendPage } from '../frame.js';
 import type { Html } from '../html.js';
 import type { SiteInput } from '../input.js';
-import { wantsEvents } from '../live.js';
-import { type Action, type ActionForm, actions, formSection, valuesOf } from './actions.js';
+import { type LiveSource, partsAsked, wantsEvents } from '../live.js';
+import { type Action, type ActionForm, actions, formSection, freshValues, valuesOf } from './actions.js';
 import { type Detail, type DetailQuery, detailQuery, type PartName, parts } from './detail.js';
 import { detailPage } from './detail-page.js';
-import { listPage, listQuery, perPage, rowContent } from './list.js';
+import {
+  changedNote,
+  chips,
+  goneRow,
+  type ListQuery,
+  listAddress,
+  listPage,
+  listParts,
+  listQuery,
+  perPage,
+  rowContent,
+} from './list.js';
 import { addressOf } from './parts.js';
 import { readDetail } from './read-detail.js';
 
 const section = '/schedules';
 /** How ten thousand schedules stand is read within a second; a Redis that is slow gets more, in ms. */
 const listMs = 10_000;
+/** Counts, and which schedules are on a page, are asked for no more often: they take a look at all of them. In ms. */
+const recountMs = 5_000;
 
 /** The Schedules page: all of them, each of them, and what may be done with one. */
 export function scheduleRoutes(input: SiteInput): Router {
@@ -34,25 +52,55 @@ function addList(routes: Router, { broker, now, live }: SiteInput): void {
   const overview = createOverview(broker);
   routes.get(section, async (request, response) => {
     const query = read(listQuery, request.query);
+    const address = listAddress(query);
     const principal = principalIn(response);
     const mayUse = (job: string) => principal?.mayUse(job) ?? false;
+    const find = () => {
+      const { q: text, health, job, sort, page } = query;
+      const asked = { text, health, job, sort, page, perPage, mayUse };
+      return withinLongMs(broker, listMs, () => overview.find(asked, now()));
+    };
     if (wantsEvents(request)) {
-      const readRows = async (ids: ReadonlySet<string>) => {
-        const rows = await withinMs(answerMs, overview.rows([...ids], now()));
-        const mine = [...rows].filter(([, { view }]) => mayUse(view.job));
-        return new Map(mine.map(([id, row]) => [id, rowContent(row)]));
-      };
-      // What one key may see another may not.
-      return live.follow(request, response, { key: `list:${principal?.name}`, read: readRows });
+      const readRows = (ids: readonly string[]) => withinMs(answerMs, overview.rows(ids, now()));
+      // What one key may see another may not; and who has loaded another list is told otherwise of its changes.
+      const key = `list:${principal?.name}:${address}:${partsAsked(request).sort().join()}`;
+      return live.follow(request, response, { key, read: listReader({ query, find, readRows, mayUse }) });
     }
-    const { q, ...wanted } = query;
-    const found = await withinLongMs(broker, listMs, () =>
-      overview.find({ ...wanted, text: q, perPage, mayUse }, now()),
-    );
+    const found = await find();
     // Whose job's an unreadable one is nobody knows.
     const shown = principal?.restricted ? { ...found, unreadable: [] } : found;
-    sendPage(response, { title: 'Schedules', section, body: listPage(query, shown), live: section });
+    sendPage(response, { title: 'Schedules', section, body: listPage(query, shown), live: address });
   });
+}
+
+interface ListInput extends Pick<OverviewQuery, 'mayUse'> {
+  readonly query: ListQuery;
+  /** What the page would show now. */
+  readonly find: () => Promise<OverviewPage>;
+  readonly readRows: (ids: readonly string[]) => Promise<ReadonlyMap<string, OverviewRow>>;
+}
+
+function listReader({ query, find, readRows, mayUse }: ListInput): LiveSource['read'] {
+  let found: OverviewPage | undefined;
+  let foundAt = 0;
+  return async (wanted) => {
+    if (!found || performance.now() - foundAt >= recountMs) {
+      found = await find();
+      foundAt = performance.now();
+    }
+    const ids = [...wanted].filter((part) => part !== listParts.chips && part !== listParts.changed);
+    const rows = await readRows(ids);
+    const isChanged = found.rows.length !== ids.length || found.rows.some(({ view }) => !wanted.has(view.id));
+    const contentOf = (id: string) => {
+      const row = rows.get(id);
+      return row && mayUse(row.view.job) ? rowContent(row) : goneRow(id);
+    };
+    return new Map([
+      ...ids.map((id) => [id, contentOf(id)] as const),
+      [listParts.chips, chips(query, found)],
+      [listParts.changed, changedNote(query, isChanged)],
+    ]);
+  };
 }
 
 function addDetail(routes: Router, input: SiteInput): void {
@@ -92,7 +140,7 @@ function addActions(routes: Router, input: SiteInput): void {
   routes.get(path, requires('operate'), restrict, async (request, response) => {
     const { action, name } = actionIn(request);
     const view = await withinMs(answerMs, viewSchedule(broker, nameIn(request, 'id'), now()));
-    sendForm(response, view, name, action.form(view, {}));
+    sendForm(response, view, name, action.form(view, freshValues()));
   });
 
   routes.post(path, requires('operate'), ...guardChanges, form, async (request, response) => {

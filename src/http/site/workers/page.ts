@@ -130,10 +130,10 @@ function cancelLink({ job, run }: RunningView, viewer: Viewer): Html | null {
   return html`<a class="button" href="${cancelAddress(job, run)}" data-dialog aria-label="Cancel ${job} ${run}">Cancel</a>`;
 }
 
-function jobList({ jobs }: ProcessView, viewer: Viewer): Html | null {
+function jobList({ id, jobs }: ProcessView, viewer: Viewer): Html | null {
   const mine = jobs.filter(({ name }) => viewer.mayUse(name));
   if (mine.length === 0) return null;
-  return html`<details><summary>Takes runs of ${mine.length} ${mine.length === 1 ? 'job' : 'jobs'}</summary><ul>${mine.map(({ name, concurrency, timeoutMs }) => html`<li><a href="${jobAddress(name)}">${name}</a>: ${number(concurrency)} at once, each for ${briefly(timeoutMs)} at most</li>`)}</ul></details>`;
+  return html`<details id="jobs-${id}"><summary>Takes runs of ${mine.length} ${mine.length === 1 ? 'job' : 'jobs'}</summary><ul>${mine.map(({ name, concurrency, timeoutMs }) => html`<li><a href="${jobAddress(name)}">${name}</a>: ${number(concurrency)} at once, each for ${briefly(timeoutMs)} at most</li>`)}</ul></details>`;
 }
 
 function nameOf({ host, pid }: ProcessView): string {

@@ -15,10 +15,14 @@ export function valueIn(row: Row, field: string): unknown {
   return value === null || value === '' ? undefined : value;
 }
 
+/** More characters than this are no number. */
+const longestNumber = 1_000;
+
 /** What a value is as a number; null where it is none. Text counts as it is written in JSON and CSV: 12, -0.5, 1e3. */
 export function numberOf(value: unknown): number | null {
   if (typeof value === 'number') return value;
-  if (typeof value !== 'string' || !/^\s*[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?\s*$/i.test(value)) return null;
+  if (typeof value !== 'string' || value.length > longestNumber) return null;
+  if (!/^\s*[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?\s*$/i.test(value)) return null;
   const number = Number(value);
   return Number.isFinite(number) ? number : null;
 }

@@ -37,7 +37,8 @@ export async function withDrafts<File extends string | null>(
   try {
     if (file !== null) draft = await folder.create(file, run.id);
     const rows = await use({ draft, rejects } as Drafts<File>);
-    signal.throwIfAborted();
+    // Rows that went elsewhere are there for good by now: a run that came to nothing would bring them again.
+    if (draft) signal.throwIfAborted();
     // The rejects first: where the file is, all there is to know of it is.
     await rejects.complete();
     const bytesWritten = (await draft?.complete()) ?? null;

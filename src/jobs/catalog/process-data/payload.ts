@@ -148,9 +148,8 @@ export type Operation<Name extends Payload['operation']> = Extract<Payload, { op
 
 /** What no field by itself can show. */
 function clashOf(payload: Payload): { message: string; path: string[] } | null {
-  if ('rejects' in payload && 'to' in payload && payload.rejects?.file === payload.to.file) {
-    return { message: 'another file than that of to', path: ['rejects', 'file'] };
-  }
+  const shared = sharedFile(payload);
+  if (shared) return shared;
   if (payload.operation === 'transform' && payload.pick) {
     const names = payload.pick.map((name) => renamed(name, payload.rename));
     if (!areDistinct(names))
@@ -163,6 +162,16 @@ function clashOf(payload: Payload): { message: string; path: string[] } | null {
     return { message: 'each column once', path: ['columns'] };
   }
   return null;
+}
+
+/** By their letters alone. A run may happen twice: the second one would read what the first made of its source. */
+function sharedFile(payload: Payload): { message: string; path: string[] } | null {
+  const from = 'from' in payload ? payload.from.file : undefined;
+  const to = 'to' in payload ? payload.to.file : undefined;
+  const aside = 'rejects' in payload ? payload.rejects?.file : undefined;
+  if (to !== undefined && to === from) return { message: 'another file than that of from', path: ['to', 'file'] };
+  if (aside === undefined || (aside !== from && aside !== to)) return null;
+  return { message: `another file than that of ${aside === from ? 'from' : 'to'}`, path: ['rejects', 'file'] };
 }
 
 export function renamed(name: string, rename: Readonly<Record<string, string>>): string {

@@ -31,15 +31,21 @@ export async function ask(
   await client.query("set transaction read only; set local timezone = 'UTC'; set local datestyle = 'ISO'");
   const { default: QueryStream } = await import('pg-query-stream');
   const types = {
-    getTypeParser: (type: number, format?: 'text') => (asText.has(type) ? String : client.getTypeParser(type, format)),
+    getTypeParser: (type: number, format?: 'text') =>
+      asText.has(type) ? String : client.getTypeParser(type === numericList ? textList : type, format),
   };
   const stream = new QueryStream(text, [...parameters], { batchSize: batchRows, rowMode: 'array', types });
   const rows = client.query(stream)[Symbol.asyncIterator]();
   const { lost, forget } = watch(client);
   const next = (): Promise<IteratorResult<unknown[]>> =>
     Promise.race([rows.next(), lost]).catch((error) => explain(name, error));
+  const end = () => {
+    forget();
+    // One that is left with rows to come holds the connection: whatever is asked next would wait behind it for ever.
+    stream.destroy();
+  };
   const begun = next().then((first) => ({ first, columns: mustBeDistinct(name, stream._result.fields) }));
-  begun.catch(forget);
+  begun.catch(end);
   const { first, columns } = await begun;
   const rowOf = (values: readonly unknown[]): Row =>
     Object.fromEntries(columns.map((column, index) => [column, values[index]]));
@@ -55,7 +61,7 @@ export async function ask(
           batch = [];
         }
       } finally {
-        forget();
+        end();
       }
       yield batch;
     })(),
@@ -92,6 +98,9 @@ function explain(name: string, error: unknown): never {
  * Postgres's types, with those of their lists.
  */
 const asText = new Set([17, 1082, 1083, 1114, 1184, 1186, 1266, 1001, 1115, 1182, 1183, 1185, 1187, 1270]);
+
+/** Postgres's numeric[], which would become numbers of fewer digits, and text[]. */
+const [numericList, textList] = [1231, 1009];
 
 /** Whether Postgres raised it, with such a code (https://www.postgresql.org/docs/current/errcodes-appendix.html). */
 export function isSqlState(error: unknown, pattern: RegExp): boolean {

@@ -201,17 +201,54 @@ function readLine(line: Buffer, number: number): Row | Damaged | null {
   } catch {
     return new Damaged('it is no JSON', text);
   }
+  if (text.length > deepest && isDeeper(value, deepest)) {
+    return new Damaged(`it has lists or objects within more than ${deepest} others`, text);
+  }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     return new Damaged('it is no JSON object', value);
   }
   if (Object.hasOwn(value, '__proto__')) return new Damaged('it has a field __proto__', text);
-  const isInexact = /\d{16}|[eE]\d/.test(text) && hasInexact(value);
-  return isInexact ? new Damaged('it has a number that is too large to be kept as it is', text) : (value as Row);
+  if (mayChange.test(text) && changesNumber(text)) {
+    return new Damaged('it has a number that cannot be kept as it is: text can', text);
+  }
+  return value as Row;
 }
 
-/** Such as an id of 19 digits, of which the last ones would silently change. */
-function hasInexact(value: unknown): boolean {
-  if (typeof value === 'number')
-    return Number.isInteger(value) ? !Number.isSafeInteger(value) : !Number.isFinite(value);
-  return typeof value === 'object' && value !== null && Object.values(value).some(hasInexact);
+/** How deep values may lie: whoever writes or compares them goes down by calling itself. */
+const deepest = 1_000;
+
+function isDeeper(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((one) => isDeeper(one, levels - 1));
+}
+
+/** Numbers of up to 15 digits, without an exponent, stay what they are. */
+const mayChange = /[:,[\s]-?(?:[\d.]{16}|[\d.]+[eE])/;
+
+/** Such as an id of 19 digits, of which the last ones would silently change. In JSON that was read already. */
+function changesNumber(text: string): boolean {
+  for (const [token] of text.matchAll(/"(?:[^"\\]+|\\.)*"|-?\d[\d.eE+-]*/g)) {
+    if (!token.startsWith('"') && !isKept(token)) return true;
+  }
+  return false;
+}
+
+/** A fraction may have the 17 digits that other languages write: they are no more than what a double stands for. */
+function isKept(written: string): boolean {
+  const number = Number(written);
+  if (!Number.isFinite(number)) return false;
+  const digits = plain(written);
+  if (digits === plain(String(number))) return true;
+  return !Number.isInteger(number) && digits === plain(number.toPrecision(17));
+}
+
+/** The same for all ways to write a number: its digits, and where its point is. */
+function plain(written: string): string {
+  const [mantissa = '', exponent = '0'] = written.toLowerCase().split('e');
+  const [whole = '', fraction = ''] = mantissa.replace('-', '').split('.');
+  const digits = whole + fraction;
+  let [start, end] = [0, digits.length];
+  while (digits[start] === '0') start++;
+  while (end > start && digits[end - 1] === '0') end--;
+  return start === end ? '0' : `${digits.slice(start, end)}e${Number(exponent) + whole.length - start}`;
 }
