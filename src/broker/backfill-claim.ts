@@ -44,14 +44,14 @@ export function createBackfillClaims(broker: Broker) {
     const timing = await timingOf(input, backfill.id);
     if (!timing) return { type: 'nothing', reason: 'its backfill is gone' };
     const rule = broker.ruleOf(schedule);
-    if (timing.kind === 'next' && !rule) {
-      // What lies beside the tick would lose its entry: it is for a worker that knows.
-      throw new RondoError('schedule-uncomputable', `${schedule}: by code that is not here`);
-    }
     const due = tick + offsetOf(timing);
     const entry: TickRun = { time: tick, outcome: 'running', due, claimed: now, run, attempts: 0 };
     let covering = guesses.get(schedule) ?? '';
     for (;;) {
+      if (covering && timing.kind === 'next' && !rule) {
+        // What lies beside the tick in its range would lose its entry: it is for a worker that knows.
+        throw new RondoError('schedule-uncomputable', `${schedule}: by code that is not here`);
+      }
       const split = await splitAt(schedule, covering, tick, timing, rule);
       const [answer, ...more] = await send(broker, input, entry, covering, split);
       switch (answer) {

@@ -59,7 +59,8 @@ const connectTimeoutMs = 3_000;
 const commandTimeoutMs = 10_000;
 /**
  * How long a worker waits for an answer before it connects anew. Where the other side is gone without a word the kernel
- * would wait for a quarter of an hour. Longer than any command of ours blocks.
+ * would wait for a quarter of an hour. Longer than any command of ours blocks; a process that stood still for so long has
+ * lost its runs' locks as well.
  */
 const silenceMs = 30_000;
 

@@ -48,7 +48,11 @@ export function httpControl(access: ApiAccess): Control {
       error instanceof RondoTimeoutError ||
       (error instanceof RondoApiError && error.status >= 502),
 
-    enqueue: (job, payload, options) => client.enqueue(job, payload, options),
+    enqueue(job, payload, { expiresIn, ...options }) {
+      // The API takes no less: one that is too late already is so a millisecond later, too.
+      const expires = expiresIn !== undefined && { expiresIn: Math.max(1, expiresIn) };
+      return client.enqueue(job, payload, { ...options, ...expires });
+    },
     async enqueueMany(job, payloads, { at, ...options }, key) {
       const each = { ...options, ...(at !== undefined && { at: new Date(at) }) };
       const runs = payloads.map((payload) => ({ payload, ...each }));

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { type BackfillRecord, readBackfills } from '../broker/backfills.js';
 import { RondoError } from '../errors.js';
+import { timesOf } from '../jobs/enqueue-options.js';
 import type { RondoEvent } from '../jobs/events.js';
 import { isoTime } from '../jobs/words.js';
 import type { Tracing } from '../observability/tracing.js';
@@ -78,9 +79,9 @@ export function redisControl(session: RedisSession): Control {
 
     enqueue: (job, payload, options) =>
       traced('jobs enqueue', async () => enqueueRun(broker, registry.get(job), { payload, options })),
-    async enqueueMany(job, payloads, { at, ...options }, key) {
-      const delay = at === undefined ? options.delay : Math.max(0, at - Date.now());
-      const items = payloads.map((payload) => ({ payload, options: { ...options, ...(delay && { delay }) } }));
+    async enqueueMany(job, payloads, { at, delay, expiresIn, ...rest }, key) {
+      const options = { ...rest, ...timesOf({ at, delay, expiresIn }, Date.now()) };
+      const items = payloads.map((payload) => ({ payload, options }));
       const digest = createHash('sha256').update(key).digest('hex').slice(0, 32);
       const ticket = { idOf: (index: number) => `${digest}-${index}`, again: false };
       await traced('jobs enqueue', async () => enqueueBulk(broker, registry.get(job), items, { ticket }));

@@ -3,7 +3,7 @@ import { formatDuration } from '../duration.js';
 import { RondoError } from '../errors.js';
 import { alertsInWords } from '../jobs/alerts.js';
 import { type Deduplicate, deduplicationKey, deduplicationKeyWords } from '../jobs/deduplicate.js';
-import type { EnqueueOptions } from '../jobs/enqueue-options.js';
+import { type EnqueueOptions, timesOf } from '../jobs/enqueue-options.js';
 import { inWords } from '../jobs/words.js';
 import type { Control, JobDetails } from './control.js';
 import { enqueueFile } from './enqueue-file.js';
@@ -106,14 +106,11 @@ async function enqueueLines(control: Control, job: string, flags: EnqueueFlags):
 /** What is wrong with them is said at once; how long it is until `at` is known when Redis is there. */
 function optionsOf(flags: EnqueueFlags): (now: number) => EnqueueOptions {
   const { payload: _payload, file: _file, anew: _anew, json: _json, at, delay, ...rest } = flags;
-  const { deduplicate: key, ttl, mode, ...options } = rest;
+  const { deduplicate: key, ttl, mode, expiresIn, ...options } = rest;
   if (at !== undefined && delay !== undefined) refuse('either --delay or --at, not both');
   if (key === undefined && (ttl !== undefined || mode !== undefined)) refuse('--ttl and --mode want --deduplicate');
   const by = key !== undefined && { deduplicate: deduplicateOf(key, { ttl, mode }, delay ?? at) };
-  return (now) => {
-    const later = at === undefined ? delay : Math.max(0, at - now);
-    return { ...options, ...by, ...(later && { delay: later }) };
-  };
+  return (now) => ({ ...options, ...timesOf({ at, delay, expiresIn }, now), ...by });
 }
 
 function deduplicateOf(key: string, { ttl, mode }: Pick<EnqueueFlags, 'ttl' | 'mode'>, later?: number): Deduplicate {

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { loadConfig } from '../config.js';
 import { RondoError } from '../errors.js';
 import type { Registry } from '../jobs/registry.js';
 import { withNearest } from '../problems.js';
@@ -35,7 +36,10 @@ async function previewDeclared(id: string, input: PreviewInput): Promise<Preview
   return withJobs(({ config, registry }) => {
     const found = registry.findSchedule(id);
     if (found) return previewOf(id, found.schedule.timing, found.schedule.next, input);
-    if (config.redis.kind === 'embedded') throw new RondoError('schedule-unknown', withNearest(id, idsOf(registry)));
+    if (config.redis.kind === 'embedded') {
+      loadConfig(); // in production, where it wants an address, it says so
+      throw new RondoError('schedule-unknown', withNearest(id, idsOf(registry)));
+    }
     return null;
   });
 }

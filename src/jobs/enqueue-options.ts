@@ -54,13 +54,24 @@ export function enqueueOptions(
   { at, delay, deduplicate, expiresIn, ...rest }: Fields,
   now: number,
 ): { readonly options: EnqueueOptions } | { readonly problem: Problem } {
-  const untilAt = at === undefined ? 0 : Date.parse(at) - now;
-  const later = at === undefined ? delay : Math.max(0, untilAt);
-  if (later !== undefined && later > yearMs) {
+  const times = timesOf({ at: at === undefined ? undefined : Date.parse(at), delay, expiresIn }, now);
+  if (times.delay !== undefined && times.delay > yearMs) {
     return { problem: { where: 'at', expected: 'a time within a year', got: JSON.stringify(at) } };
   }
   const by = deduplicate && { deduplicate: deduplicate as Deduplicate };
-  // It was due at `at`, and not when it is enqueued.
-  const expires = expiresIn !== undefined && { expiresIn: expiresIn + Math.min(0, untilAt) };
-  return { options: { ...rest, ...expires, ...by, ...(later && { delay: later }) } as EnqueueOptions };
+  return { options: { ...rest, ...times, ...by } as EnqueueOptions };
+}
+
+/** All in ms; `at` and `now` since the epoch. */
+export function timesOf(
+  { at, delay, expiresIn }: Readonly<Partial<Record<'at' | 'delay' | 'expiresIn', number | undefined>>>,
+  now: number,
+): Pick<EnqueueOptions, 'delay' | 'expiresIn'> {
+  const untilAt = at === undefined ? 0 : at - now;
+  const later = at === undefined ? delay : Math.max(0, untilAt);
+  return {
+    ...(later && { delay: later }),
+    // It was due at `at`, and not when it is enqueued.
+    ...(expiresIn !== undefined && { expiresIn: expiresIn + Math.min(0, untilAt) }),
+  };
 }

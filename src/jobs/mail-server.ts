@@ -1,3 +1,4 @@
+import { domainToASCII } from 'node:url';
 import type { SendMailOptions } from 'nodemailer';
 import type { JobContext } from './context.js';
 
@@ -82,7 +83,7 @@ export async function deliver(
   { signal, log, checkpoint }: Pick<JobContext, 'signal' | 'log' | 'checkpoint'>,
 ): Promise<{ readonly accepted: readonly string[]; readonly refused: readonly RefusedRecipient[] }> {
   const before = (await checkpoint.read<string[]>()) ?? [];
-  const left = [...new Set(to.map(asTold))].filter((one) => !before.includes(one));
+  const left = distinct(to).filter((one) => !before.includes(one));
   if (left.length === 0) return { accepted: before, refused: [] };
   const mail = { ...(await write()), envelope: { from, to: left } };
   const { accepted, refused } = await sendMail(smtpUrl, mail, signal).catch(nobodyTookIt);
@@ -100,8 +101,12 @@ export const isFinal = (reply: number | null) => reply !== null && reply >= 500;
 export const inWords = (refused: readonly RefusedRecipient[]) =>
   refused.map(({ address, reason }) => `${address} (${reason})`).join(', ');
 
-/** The server is told a domain in small letters, and answers in the same. */
-const asTold = (address: string) => address.replace(/@.*$/, (domain) => domain.toLowerCase());
+/** Addresses, each once, as the server is told them and answers: with domains in small letters, and in ASCII. */
+export function distinct(addresses: readonly string[]): string[] {
+  const asTold = (address: string) =>
+    address.replace(/[^@]*$/, (domain) => domainToASCII(domain) || domain.toLowerCase());
+  return [...new Set(addresses.map(asTold))];
+}
 
 /** Anything but that all were refused is about the mail itself. */
 function nobodyTookIt(error: unknown) {

@@ -85,8 +85,17 @@ export function createOverview(broker: Broker, keptMs = 60_000) {
       const rows = ids.flatMap((id) => found.rows.get(id) ?? []);
       return { ...page, rows, unreadable: [...new Set([...unreadable, ...found.unreadable])].sort() };
     },
+    /** Which schedules a page shows, and how many there are, without a look at each of its own. */
+    async outline(query: OverviewQuery, now: number): Promise<OverviewOutline> {
+      const { ids, counts } = choose((await standings(now)).all, query);
+      return { ids, counts };
+    },
     rows: async (ids: readonly string[], now: number) => (await readRows(broker, ids, now)).rows,
   };
+}
+
+export interface OverviewOutline extends Pick<OverviewPage, 'counts'> {
+  readonly ids: readonly string[];
 }
 
 interface Standings {

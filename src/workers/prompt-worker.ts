@@ -92,6 +92,9 @@ export class PromptWorker extends Worker {
     this.lockManager.trackJob(id, token, Date.now());
     this.emit('lockRenewalFailed', [id]);
     await before.catch(() => {});
+    // Somebody else may have taken it while it waited.
+    const isOurs = await job.extendLock(token, this.opts.lockDuration ?? 0).catch(() => 0);
+    if (!isOurs) return undefined;
     return super.processJob(job, token, fetchNext);
   }
 

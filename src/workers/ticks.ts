@@ -5,7 +5,7 @@ import type { BackfillMark } from '../broker/backfills.js';
 import { followUp, type Template } from '../broker/caught-up.js';
 import { backfillOf } from '../broker/lane.js';
 import { begin, noteEnd, readRunOf, settle, settleLeft, start } from '../broker/ledger.js';
-import { type Cursor, type LedgerOf, pauseHolds } from '../broker/ledger-format.js';
+import { type Cursor, type LedgerOf, ledgerKeys, pauseHolds } from '../broker/ledger-format.js';
 import type { Broker, RunOptions } from '../broker/queues.js';
 import { carrierOf, tickOf } from '../broker/repeat.js';
 import type { TickOutcome, TickRun } from '../broker/tick-entry.js';
@@ -115,6 +115,8 @@ export function createTicks(broker: Broker, emit: Emit) {
   ): Promise<TickClaim> {
     if (state === 'running' || cancelledBy !== null) return { tick, cancelledBy };
     if (!pauseHolds(pause, now)) return begun(job, tick);
+    // Where its process dies before BullMQ has its end, it comes again, and must not be taken for one that is retried.
+    await broker.client.hdel(ledgerKeys(broker, tick).run(String(job.id)), 'tick');
     await settle(broker, tick, entryOf(tick, String(job.id), 'paused', 0));
     return { nothing: 'the schedule is paused' };
   }

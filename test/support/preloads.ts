@@ -56,11 +56,11 @@ export function diesAt(point: DeathPoint, file: string): Record<string, string> 
       switch (${JSON.stringify(point)}) {
         case 'before-claim':
         case 'after-claim':
-          return keys[0].includes(':cursor:') && keys[2]?.includes(':claims:') && count === 5 && values[0] ? values[0] : null;
+          return keys[0].includes(':cursor:') && keys[2]?.includes(':claims:') && count === 5 && values.length > 7 && values[0] ? values[0] : null;
         case 'before-finish':
           return keys.some((key) => key.endsWith(':completed')) ? keys.find((key) => key.includes(':repeat:')) ?? null : null;
         case 'before-settle':
-          return keys[0].includes(':cursor:') && count === 4 && values.length === 6 && values[3] === '' ? values[0] : null;
+          return keys[0].includes(':cursor:') && count === 5 && values.length === 7 && values[3] === '' ? values[0] : null;
       }
     }`);
 }

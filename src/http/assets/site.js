@@ -273,6 +273,7 @@ function messageIn(text) {
   if (alert) return alert.textContent;
   try {
     const { title, detail } = JSON.parse(text);
+    if (typeof title !== 'string') return null;
     return detail ? `${title}: ${detail}.` : `${title}.`;
   } catch {
     return null;

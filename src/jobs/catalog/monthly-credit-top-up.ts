@@ -83,7 +83,7 @@ interface Wanted {
 }
 
 /** Passes over all tiers, until one finds nobody. Where users come faster than that, they need not all be waited for. */
-const mostPasses = 10;
+const mostPasses = 3;
 
 /** One pass over all tiers. */
 async function* creditAll(database: Database, wanted: Wanted) {

@@ -5,7 +5,7 @@ import { NonRetryableError } from '../../errors.js';
 import type { JobContext } from '../context.js';
 import { defineJob, type ScheduleOptions } from '../define-job.js';
 import { type Allowance, checkUrl, createGuardedAgent } from '../guarded-agent.js';
-import { deliver, inWords, isFinal, MailError } from '../mail-server.js';
+import { deliver, distinct, inWords, isFinal, MailError } from '../mail-server.js';
 import { mailFrom, templateName } from './mail-template.js';
 
 export interface SendEmailSettings {
@@ -116,7 +116,7 @@ function whyOff(smtpUrl: string, from: string): string | null {
 }
 
 function recipientsOf({ to, cc, bcc }: Record<'to' | 'cc' | 'bcc', readonly Address[]>): string[] {
-  return [...to, ...cc, ...bcc].map((one) => (typeof one === 'string' ? one : one.address));
+  return distinct([...to, ...cc, ...bcc].map((one) => (typeof one === 'string' ? one : one.address)));
 }
 
 /** The same at every attempt, so that a mail server, or a mailbox, may know what it has had already. */

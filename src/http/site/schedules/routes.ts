@@ -1,9 +1,10 @@
+import { setImmediate } from 'node:timers/promises';
 import express, { type Request, type Response, Router } from 'express';
 import { RondoError } from '../../../errors.js';
 import { viewSchedule } from '../../../producers/browse.js';
 import {
   createOverview,
-  type OverviewPage,
+  type OverviewOutline,
   type OverviewQuery,
   type OverviewRow,
 } from '../../../producers/overview.js';
@@ -38,6 +39,8 @@ const section = '/schedules';
 const listMs = 10_000;
 /** Counts, and which schedules are on a page, are asked for no more often: they take a look at all of them. In ms. */
 const recountMs = 5_000;
+/** As many as pages are kept up to date. */
+const mostLists = 200;
 
 /** The Schedules page: all of them, each of them, and what may be done with one. */
 export function scheduleRoutes(input: SiteInput): Router {
@@ -50,23 +53,23 @@ export function scheduleRoutes(input: SiteInput): Router {
 
 function addList(routes: Router, { broker, now, live }: SiteInput): void {
   const overview = createOverview(broker);
+  const outlines = keepOutlines();
+  const readRows = askTogether((ids) => withinMs(answerMs, overview.rows(ids, now())));
   routes.get(section, async (request, response) => {
     const query = read(listQuery, request.query);
     const address = listAddress(query);
     const principal = principalIn(response);
     const mayUse = (job: string) => principal?.mayUse(job) ?? false;
-    const find = () => {
-      const { q: text, health, job, sort, page } = query;
-      const asked = { text, health, job, sort, page, perPage, mayUse };
-      return withinLongMs(broker, listMs, () => overview.find(asked, now()));
-    };
+    const { q: text, health, job, sort, page } = query;
+    const asked = { text, health, job, sort, page, perPage, mayUse };
     if (wantsEvents(request)) {
-      const readRows = (ids: readonly string[]) => withinMs(answerMs, overview.rows(ids, now()));
       // What one key may see another may not; and who has loaded another list is told otherwise of its changes.
-      const key = `list:${principal?.name}:${address}:${partsAsked(request).sort().join()}`;
-      return live.follow(request, response, { key, read: listReader({ query, find, readRows, mayUse }) });
+      const [listKey, ids] = [`${principal?.name}:${address}`, partsAsked(request).sort().join()];
+      const outline = () => outlines(listKey, () => withinLongMs(broker, listMs, () => overview.outline(asked, now())));
+      const read = listReader({ query, outline, readRows, mayUse });
+      return live.follow(request, response, { key: `list:${listKey}:${ids}`, read });
     }
-    const found = await find();
+    const found = await withinLongMs(broker, listMs, () => overview.find(asked, now()));
     // Whose job's an unreadable one is nobody knows.
     const shown = principal?.restricted ? { ...found, unreadable: [] } : found;
     sendPage(response, { title: 'Schedules', section, body: listPage(query, shown), live: address });
@@ -75,31 +78,65 @@ function addList(routes: Router, { broker, now, live }: SiteInput): void {
 
 interface ListInput extends Pick<OverviewQuery, 'mayUse'> {
   readonly query: ListQuery;
-  /** What the page would show now. */
-  readonly find: () => Promise<OverviewPage>;
+  /** What the page would show by now; null where nobody knows yet. */
+  readonly outline: () => OverviewOutline | null;
   readonly readRows: (ids: readonly string[]) => Promise<ReadonlyMap<string, OverviewRow>>;
 }
 
-function listReader({ query, find, readRows, mayUse }: ListInput): LiveSource['read'] {
-  let found: OverviewPage | undefined;
-  let foundAt = 0;
+function listReader({ query, outline, readRows, mayUse }: ListInput): LiveSource['read'] {
   return async (wanted) => {
-    if (!found || performance.now() - foundAt >= recountMs) {
-      found = await find();
-      foundAt = performance.now();
-    }
     const ids = [...wanted].filter((part) => part !== listParts.chips && part !== listParts.changed);
     const rows = await readRows(ids);
-    const isChanged = found.rows.length !== ids.length || found.rows.some(({ view }) => !wanted.has(view.id));
     const contentOf = (id: string) => {
       const row = rows.get(id);
       return row && mayUse(row.view.job) ? rowContent(row) : goneRow(id);
     };
-    return new Map([
-      ...ids.map((id) => [id, contentOf(id)] as const),
-      [listParts.chips, chips(query, found)],
-      [listParts.changed, changedNote(query, isChanged)],
-    ]);
+    const contents = new Map(ids.map((id) => [id, contentOf(id)]));
+    const known = outline();
+    if (!known) return contents;
+    const isChanged = known.ids.length !== ids.length || known.ids.some((id) => !wanted.has(id));
+    contents.set(listParts.chips, chips(query, known));
+    return contents.set(listParts.changed, changedNote(query, isChanged));
+  };
+}
+
+/** Keeps what lists would show for a while, for all who look at the same one. Nobody waits for it to be found anew. */
+function keepOutlines() {
+  const kept = new Map<string, { outline: OverviewOutline | null; askedAt: number }>();
+  return (list: string, find: () => Promise<OverviewOutline>): OverviewOutline | null => {
+    const known = kept.get(list) ?? { outline: null, askedAt: Number.NEGATIVE_INFINITY };
+    if (performance.now() - known.askedAt < recountMs) return known.outline;
+    known.askedAt = performance.now();
+    kept.delete(list);
+    kept.set(list, known);
+    for (const [oldest] of kept) {
+      if (kept.size <= mostLists) break;
+      kept.delete(oldest);
+    }
+    find().then(
+      (outline) => {
+        known.outline = outline;
+      },
+      () => {}, // the rows tell what is wrong
+    );
+    return known.outline;
+  };
+}
+
+/** What is asked for at the same moment is read at once: many lists show the same schedules. */
+function askTogether<Answer>(read: (ids: readonly string[]) => Promise<Answer>) {
+  let together: { readonly ids: Set<string>; readonly answer: Promise<Answer> } | null = null;
+  return (ids: readonly string[]): Promise<Answer> => {
+    if (!together) {
+      const all = new Set<string>();
+      const answer = setImmediate().then(() => {
+        together = null;
+        return read([...all]);
+      });
+      together = { ids: all, answer };
+    }
+    for (const id of ids) together.ids.add(id);
+    return together.answer;
   };
 }
 

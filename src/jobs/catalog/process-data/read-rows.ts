@@ -233,13 +233,15 @@ function changesNumber(text: string): boolean {
   return false;
 }
 
-/** A fraction may have the 17 digits that other languages write: they are no more than what a double stands for. */
 function isKept(written: string): boolean {
   const number = Number(written);
   if (!Number.isFinite(number)) return false;
-  const digits = plain(written);
-  if (digits === plain(String(number))) return true;
-  return !Number.isInteger(number) && digits === plain(number.toPrecision(17));
+  return plain(written) === plain(String(number)) || isFraction(written, number);
+}
+
+/** Such as an average: what stands for it has the same six decimals at least, and as many digits as a double has. */
+function isFraction(written: string, number: number): boolean {
+  return written.includes('.') && !Number.isInteger(number) && Math.abs(number) < 2 ** 33;
 }
 
 /** The same for all ways to write a number: its digits, and where its point is. */
