@@ -7,16 +7,28 @@ import { rounds } from './quick.mjs';
  * @param {Record<string, () => Promise<number>>} sides each answers one measurement
  * @param {number} times how many rounds
  */
-export async function alternate(sides, times = 9) {
+export function alternate(sides, times) {
+  return inRounds(async () => {
+    const values = {};
+    for (const [name, measure] of Object.entries(sides)) values[name] = await measure();
+    return values;
+  }, times);
+}
+
+/**
+ * The same where the sides are measured together.
+ *
+ * @param {() => Promise<Record<string, number>>} measure answers one measurement of each side
+ */
+export async function inRounds(measure, times = 9) {
   const { counted, before } = rounds(times);
-  const measured = Object.fromEntries(Object.keys(sides).map((name) => [name, []]));
+  const measured = [];
   for (let round = -before; round < counted; round++) {
-    for (const [name, measure] of Object.entries(sides)) {
-      const value = await measure();
-      if (round >= 0) measured[name].push(value);
-    }
+    const values = await measure();
+    if (round >= 0) measured.push(values);
   }
-  return quartilesOf(measured);
+  const names = Object.keys(measured[0]);
+  return quartilesOf(Object.fromEntries(names.map((name) => [name, measured.map((values) => values[name])])));
 }
 
 /** @param {Record<string, number[]>} measured */

@@ -37,6 +37,7 @@ import { createSignIns } from './sign-ins.js';
 import { assetRoutes } from './site/assets.js';
 import type { Live } from './site/live.js';
 import { siteRoutes } from './site/site.js';
+import { hasWaited } from './waits.js';
 
 export interface AppInput {
   readonly broker: Broker;
@@ -159,7 +160,7 @@ function tellRequests(emit: Emit, bind: (told: () => void) => () => void): expre
     const told = () => {
       // Nginx's status for a caller who has gone before the answer.
       const status = response.writableFinished ? response.statusCode : 499;
-      if (isWait(request, response) && (status < 400 || status === 499)) return;
+      if (hasWaited(response) && (status < 400 || status === 499)) return;
       const durationMs = Math.round(performance.now() - startedAt);
       const key = principalIn(response)?.name ?? null;
       emit({ type: 'http.answered', method, path, status, durationMs, key });
@@ -167,9 +168,4 @@ function tellRequests(emit: Emit, bind: (told: () => void) => () => void): expre
     response.on('close', bind(told));
     next();
   };
-}
-
-function isWait({ method, originalUrl }: Request, response: Response): boolean {
-  const isStream = String(response.getHeader('Content-Type')).startsWith('text/event-stream');
-  return isStream || (method === 'GET' && /^\/v1\/jobs\/[^/]+\/runs\/[^/]+\/?\?(.*&)?wait=/.test(originalUrl));
 }

@@ -4,6 +4,7 @@ import { RondoError } from '../errors.js';
 import type { Redactor } from '../jobs/secrets.js';
 import type { RunView } from '../producers/run-view.js';
 import type { RunWatch } from '../producers/run-watch.js';
+import { waits } from './waits.js';
 
 export interface WaitInput<View extends RunView> {
   readonly watch: RunWatch;
@@ -34,6 +35,7 @@ export async function untilEnded<View extends RunView>({
 }: WaitInput<View>): Promise<View> {
   let latest = await look();
   if (hasEnded(latest) || response.destroyed) return latest;
+  waits(response);
   return new Promise<View>((resolve, reject) => {
     const { ready, leave } = watch.watch(job, id, {
       onNews: (event) => {

@@ -43,7 +43,17 @@ const carried = Symbol('run');
 
 /** BullMQ hands the same object to the processor, to its events and to the strategy of delays. */
 interface CarriedJob extends Job {
-  [carried]?: ActiveRun;
+  [carried]?: ActiveRun | undefined;
+}
+
+/**
+ * What it carried, for the last time: V8's young collections keep jobs that have ended, and copy whatever hangs on them
+ * (decision 25).
+ */
+function unload(job: CarriedJob): ActiveRun | undefined {
+  const run = job[carried];
+  job[carried] = undefined;
+  return run;
 }
 
 /** The BullMQ worker of one job: hands its runs to `execute`, and tells what BullMQ has accepted of them. */
@@ -128,7 +138,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
   }
 
   function reportEnd(job: CarriedJob): void {
-    const run = job[carried];
+    const run = unload(job);
     if (!run?.outcome) return;
     const { outcome, facts, durationMs } = run;
     const left = outcome.type === 'skipped' || outcome.type === 'coalesced';
@@ -140,7 +150,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
 
   /** Also told of runs that never reached us: an older release's workers let BullMQ fail those that took them down. */
   function reportFailure(job: CarriedJob, error: Error): void {
-    const run = job[carried];
+    const run = unload(job);
     if (run?.outcome?.type === 'cancelled') {
       emit({ type: 'run.cancelled', durationMs: run.durationMs, by: run.outcome.by, ...run.facts });
       settleTick(run);

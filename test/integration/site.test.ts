@@ -183,6 +183,7 @@ describe('of what was asked', () => {
       state: 'waiting',
     });
     expect((await api.call('GET', '/v1/jobs/print/runs/none?wait=50ms')).status).toBe(404);
+    await api.call('HEAD', `/v1/jobs/print/runs/${body.id}/events`); // answered at once, whatever it would be for a GET
     const viewer = await follow(`${api.url}/schedules?parts=day~`, 'read');
     await viewer.next('part');
 
@@ -197,7 +198,13 @@ describe('of what was asked', () => {
     await api.stop();
     await viewer.ended;
     const told = events.of('http.answered').map(({ method, path, status }) => `${method} ${path} ${status}`);
-    expect(told).toEqual(['POST /v1/jobs/print/runs 202', 'GET /v1/jobs/print/runs/none 404', gone]);
+    const { id } = body;
+    expect(told).toEqual([
+      'POST /v1/jobs/print/runs 202',
+      'GET /v1/jobs/print/runs/none 404',
+      `HEAD /v1/jobs/print/runs/${id}/events 200`,
+      gone,
+    ]);
   });
 });
 
