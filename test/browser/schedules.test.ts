@@ -287,6 +287,17 @@ describe.skipIf(!hasChromium())('the Schedules page in a browser', { timeout: 12
       expect(await broker.queue('digest').getWaitingCount()).toBe(1);
     });
 
+    it('trigger one anew with a form that the browser has kept', async () => {
+      const { page, signIn } = await open();
+      await signIn('operate', '/schedules/digest-us/trigger');
+      const nonce = page.locator('input[name="nonce"]');
+      const before = await nonce.inputValue();
+      await page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))");
+      await page.locator(`input[name="nonce"]:not([value="${before}"])`).waitFor({ state: 'attached' });
+      await page.getByRole('button', { name: 'Start a run' }).click();
+      await page.getByText('A run was started.').waitFor();
+    });
+
     it('backfill one, once it is told how many ticks that would run', async () => {
       const { page, signIn, work, broker, complaints } = await open();
       await work();

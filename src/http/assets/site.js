@@ -3,7 +3,7 @@
  * and leads from a tick's mark to its entry. Without this every page works all the same.
  */
 
-for (const start of [countDown, countUp, stayLive, openDialogs, openTicks]) start();
+for (const start of [countDown, countUp, stayLive, renewForms, openDialogs, openTicks]) start();
 
 /** Fills `data-in` with how long it is until that time, or how long ago it was. */
 function countDown() {
@@ -90,6 +90,13 @@ function stayLive() {
   addEventListener('pagehide', close);
   addEventListener('pageshow', open);
   open();
+}
+
+/** A form that is kept while its page is away has been sent perhaps, and what it starts would be taken for the same. */
+function renewForms() {
+  addEventListener('pageshow', ({ persisted }) => {
+    if (persisted && document.querySelector('input[name="nonce"]')) location.reload();
+  });
 }
 
 /**

@@ -39,7 +39,7 @@ export const actions: Readonly<Record<string, Action>> = {
   trigger: {
     form: ({ id, overlap }, { force, nonce }) => ({
       title: `Trigger ${id}`,
-      fields: html`<input type="hidden" name="nonce" value="${nonce}"><p>A run with the schedule's payload starts now. It is no tick: the ledger stays as it is.</p>${
+      fields: html`<input type="hidden" name="nonce" value="${nonce}" autocomplete="off"><p>A run with the schedule's payload starts now. It is no tick: the ledger stays as it is.</p>${
         overlap !== 'allow' &&
         html`<p><label class="check"><input type="checkbox" name="force" value="on"${force && html` checked`}> Also while another run goes on (overlap is ${overlap})</label></p>`
       }`,
