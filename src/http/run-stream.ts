@@ -8,7 +8,7 @@ import type { RunState, RunView } from '../producers/run-view.js';
 import type { RunWatch } from '../producers/run-watch.js';
 import { answerMs } from './request.js';
 import { asUnreachable, endedSince, endings, hasEnded } from './wait.js';
-import { waits } from './waits.js';
+import { beginEvents } from './waits.js';
 import { withinMs } from './within.js';
 
 export interface StreamInput {
@@ -91,8 +91,7 @@ class RunStream {
   }
 
   begin(): void {
-    waits(this.#input.response);
-    this.#input.response.writeHead(200, { 'Content-Type': 'text/event-stream', 'X-Accel-Buffering': 'no' });
+    beginEvents(this.#input.response);
     this.#write('retry: 2000\n\n');
     this.#next(() => this.#look(null));
   }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Request, Response } from 'express';
 import { RondoError } from '../../errors.js';
-import { waits } from '../waits.js';
+import { beginEvents } from '../waits.js';
 import { type Html, html } from './html.js';
 
 /** Where the parts of a page come from, again and again. Those with the same key are read together. */
@@ -46,8 +46,7 @@ export function createLive({ everyMs = 2_000, mostPages = 200, longestMs = 10 * 
       if (response.destroyed) return;
       const marks = readMarks(request.query.parts);
       if (viewers.size >= mostPages) throw new RondoError('waiters-full', `${mostPages} pages are kept up to date`);
-      waits(response);
-      response.writeHead(200, { 'Content-Type': 'text/event-stream', 'X-Accel-Buffering': 'no' });
+      beginEvents(response);
       response.write('retry: 2000\n\n');
       const viewer = { source, marks, response, until: performance.now() + longestMs };
       viewers.add(viewer);
