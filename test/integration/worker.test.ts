@@ -1,4 +1,6 @@
-import { describe, expect, it } from 'vitest';
+import { isDeepStrictEqual } from 'node:util';
+import { Job } from 'bullmq';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { z } from 'zod';
 import { runOptions } from '../../src/broker/queues.js';
 import { NonRetryableError, RondoError } from '../../src/errors.js';
@@ -68,6 +70,35 @@ describe('a payload', () => {
     expect(failed).toMatchObject({ run: id, code: 'payload-invalid', retryInMs: null, attempt: 1 });
     expect(failed.reason).toContain(reason);
     expect(calls).toBe(0);
+  });
+});
+
+describe('of the runs that ended', () => {
+  it('so many are kept as the job says, and of those that ended together one has looked', async () => {
+    const gate = createGate();
+    const retention = { completed: { age: '1h', count: 7 } } as const;
+    const job = defineJob({ name: 'kept', concurrency: 20, retention, run: () => gate.opened });
+    const { broker, events, work } = await fixture([job]);
+    const complete = Job.prototype.moveToCompleted;
+    const looked: (string | undefined)[] = [];
+    const spy = vi.spyOn(Job.prototype, 'moveToCompleted').mockImplementation(function (this: Job, ...given) {
+      if (
+        this.queueName === 'kept' &&
+        isDeepStrictEqual(this.opts.removeOnComplete, runOptions(job).removeOnComplete)
+      ) {
+        looked.push(this.id);
+      }
+      return complete.apply(this, given);
+    });
+    onTestFinished(() => spy.mockRestore());
+    await work();
+    for (let n = 0; n < 20; n++) await enqueue(broker, job, {});
+    await eventually(() => events.of('run.started').length === 20);
+    gate.open();
+    await eventually(() => events.of('run.succeeded').length === 20);
+
+    expect(await broker.queue('kept').getCompletedCount()).toBe(7);
+    expect(looked).toHaveLength(1);
   });
 });
 
