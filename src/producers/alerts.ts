@@ -48,7 +48,7 @@ interface Known {
 export function createAlertWatch(input: AlertInput) {
   const { broker, registry, app, channels, emit, now, onStep = () => {} } = input;
   const sender = registry.find(alertJobName);
-  const wanted = wantedOf(registry);
+  const wanted = wantedOf(registry).filter(({ specification }) => specification.enabled !== false);
   const jobs = registry.jobs.filter(({ enabled, name }) => enabled && name !== alertJobName);
   const known = new Map<string, Known>();
   const workerSeen = new Map<string, number>();

@@ -6,7 +6,7 @@ import { triggeredId } from '../broker/repeat.js';
 import { RondoError } from '../errors.js';
 import { mustBeEnabled } from '../jobs/define-job.js';
 import type { Emit } from '../jobs/events.js';
-import { apiOwner, type Stored } from './plan.js';
+import { apiOwner, effective, type Stored } from './plan.js';
 import { isLeaving, markAsStored, markUnsettled, settle, takeDown } from './settle.js';
 import { type Entry, readStored, unknownSchedule, updateEntry } from './store.js';
 import { accountFor } from './watch.js';
@@ -120,7 +120,8 @@ async function removePut(broker: Broker, id: string, now: number, emit: Emit): P
 
 /** What waits, or is overdue, still runs: it was due. */
 export async function removeStored(broker: Broker, stored: Stored, now: number, emit: Emit): Promise<void> {
-  const { id, specification } = stored;
+  const { id } = stored;
+  const specification = effective(stored.specification);
   const of = ledgerOf(stored);
   const skips = await readSkips(broker, of);
   await takeDown(broker, id, specification, now, emit);

@@ -17,7 +17,7 @@ export interface Specification {
   readonly options: RunOptions;
   /** What it says itself of alerts; the rest is its job's. */
   readonly alerts?: OwnAlertRules;
-  /** Of one made at run time: it is listed, and has no ticks. Code that disables a schedule does not want it in Redis. */
+  /** It is listed, and has no ticks. */
   readonly enabled?: false;
   /** Of one made at run time: also start a run whenever a producer takes the lead. */
   readonly triggerOnStart?: true;
@@ -137,26 +137,23 @@ export function plan(input: PlanInput): Plan {
   return { changes: [...changes, ...removals, ...repairs], unchanged, conflicts, refused };
 }
 
-/** What the code declares, ready to be compared; disabled jobs and schedules are not wanted in Redis. */
+/** What the code declares, ready to be compared; the schedules of a disabled job are disabled. */
 export function wantedOf(registry: Registry): Wanted[] {
   return registry.jobs.flatMap((job) => {
-    if (!job.enabled) return [];
     const options = runOptions(job);
-    return job.schedules
-      .filter((schedule) => schedule.enabled)
-      .map(({ id, description, timing, policy, payload, next, alerts, ...policies }) => {
-        const own = tickOptions(options, policies);
-        const specification = {
-          job: job.name,
-          description,
-          timing,
-          policy,
-          payload,
-          options: own,
-          ...(alerts && { alerts }),
-        };
-        return { id, specification, hash: hashOf(specification), next };
-      });
+    return job.schedules.map(({ id, description, timing, policy, payload, next, alerts, enabled, ...policies }) => {
+      const specification = {
+        job: job.name,
+        description,
+        timing,
+        policy,
+        payload,
+        options: tickOptions(options, policies),
+        ...(alerts && { alerts }),
+        ...(!(job.enabled && enabled) && { enabled: false as const }),
+      };
+      return { id, specification, hash: hashOf(specification), next };
+    });
   });
 }
 
@@ -210,8 +207,9 @@ function changeOf(wanted: Wanted, { stored, chains, now }: PlanInput): Change | 
   const before = chain?.next ?? null;
   const fault = faultToHeal(chain, wanted.specification, now);
   if (found?.hash === wanted.hash && !fault && !found.held) return null;
-  const goesOn = found && isSameTiming(found.specification.timing, wanted.specification.timing);
-  const ahead = goesOn ? accountedUntil(chain?.cursor, wanted.specification.timing) : 0;
+  const timing = timingOf(wanted.specification);
+  const goesOn = found && isSameTiming(timingOf(found.specification), timing);
+  const ahead = goesOn ? accountedUntil(chain?.cursor, timing) : 0;
   const after = tickAfter(wanted, Math.max(now, ahead));
   if (after !== null && typeof after !== 'number') return after;
   if (!found) return { kind: 'add', wanted, before: null, after };
@@ -236,9 +234,8 @@ function repairOf(stored: Stored, { chains, now }: PlanInput): Change | null {
   const fault = faultToHeal(chain, specification, now);
   if (!unsettled && !fault) return null; // before anything is computed: there may be many of them
   const wanted = { id, hash, specification };
-  const inForce = effective(specification);
-  const from = unsettled ? now : Math.max(now, accountedUntil(chain?.cursor, inForce.timing));
-  const after = tickAfter({ ...wanted, specification: inForce }, from);
+  const from = unsettled ? now : Math.max(now, accountedUntil(chain?.cursor, timingOf(specification)));
+  const after = tickAfter(wanted, from);
   if (after !== null && typeof after !== 'number') return null;
   if (unsettled) return { kind: 'heal', wanted, reason: 'a change of it was left half done', before, after };
   return fault && after !== null ? { kind: 'heal', wanted, reason: fault, before, after } : null;
@@ -256,16 +253,17 @@ export function timingOf({ enabled, timing }: Specification): Timing {
 
 /** With the times that it has: none, where it is disabled. */
 export function effective(specification: Specification): Specification {
-  return { ...specification, timing: timingOf(specification) };
+  return specification.enabled === false ? { ...specification, timing: never } : specification;
 }
 
 const never: Timing = { kind: 'at', at: 0 };
 
 /** A schedule's own rule may fail: that is its own trouble, and nobody else's. */
 function tickAfter({ id, specification, next }: Wanted, now: number): number | null | Conflict {
+  const timing = timingOf(specification);
   try {
-    const offset = offsetOf(specification.timing);
-    const time = nextTick(specification.timing, now - offset, next);
+    const offset = offsetOf(timing);
+    const time = nextTick(timing, now - offset, next);
     return time === null ? null : time + offset;
   } catch (error) {
     return { id, reason: `its next time cannot be computed: ${String(error)}` };
@@ -303,7 +301,7 @@ export function faultOf(chain: Chain | undefined): string | null {
 }
 
 function changedFields(before: Specification, after: Specification): string[] {
-  const fields = ['description', 'timing', 'policy', 'payload', 'options', 'alerts'] as const;
+  const fields = ['description', 'timing', 'policy', 'payload', 'options', 'alerts', 'enabled'] as const;
   return fields.filter((field) => canonical(before[field]) !== canonical(after[field]));
 }
 

@@ -10,6 +10,7 @@ import {
   type Change,
   type Conflict,
   cannotBeRead,
+  effective,
   isOver,
   ownerOf,
   type Plan,
@@ -253,7 +254,8 @@ type State = Pick<PlanInput, 'stored' | 'chains'>;
  */
 async function put(broker: Broker, change: Upsert, input: ReconcileInput, state: State, emit: Emit): Promise<Applied> {
   const { wanted } = change;
-  const { id, specification, next: rule } = wanted;
+  const { id, next: rule } = wanted;
+  const specification = effective(wanted.specification);
   const of = { job: specification.job, schedule: id };
   const now = input.now();
   // The first look has read no ledgers.
@@ -262,7 +264,7 @@ async function put(broker: Broker, change: Upsert, input: ReconcileInput, state:
   const edited = state.chains.get(id)?.edited ?? false;
   const lost = change.kind === 'add' && input.lastInLine !== undefined && { lostSince: input.lastInLine };
   const what = { id, specification, rule, edited, now, next: change.after, ...lost };
-  let before = state.stored.get(id)?.specification ?? specification;
+  let before = effective(state.stored.get(id)?.specification ?? specification);
   for (;;) {
     const skips = await readSkips(broker, of);
     const next = await rechain(broker, { ...what, before }, emit);

@@ -13,7 +13,9 @@ export async function warningsNow(
   const { stored } = await readStore(broker);
   const others = [...stored.values()].filter(({ owner }) => owner !== ownerOf(app));
   const declared = new Set(wanted.map(({ id }) => id));
-  const all = [...wanted, ...others.filter(({ id }) => !declared.has(id))];
+  const all = [...wanted, ...others.filter(({ id }) => !declared.has(id))].filter(
+    ({ specification }) => specification.enabled !== false,
+  );
   const durations = await readDurations(broker, byJob(all));
   const schedules = all.map(({ id, specification }) => {
     const next = broker.ruleOf(id);

@@ -7,6 +7,7 @@ import { createLease } from '../../src/producers/lease.js';
 import { wantedOf } from '../../src/producers/plan.js';
 import { listRuns } from '../../src/producers/runs.js';
 import { type ReconcileInput, readState, reconcile } from '../../src/producers/schedules.js';
+import { listSchedules } from '../../src/producers/views.js';
 import { eventually, type Fixture, fixture } from '../support/harness.js';
 import { prompt } from '../support/prompt.js';
 
@@ -75,14 +76,11 @@ describe('reconcile', () => {
     expect((await keep([jobOf([{ id: 'it', every: '1h', description: 'Each hour' }])])).changes).toEqual([]);
   });
 
-  it.each([
-    ['is no longer declared', []],
-    ['is disabled', [{ id: 'it', every: '1h', enabled: false }]],
-  ] as const)('removes a schedule that %s, and adds it again when it is back', async (_, schedules) => {
+  it('removes a schedule that is no longer declared, and adds it again when it is back', async () => {
     const { keep, chain, store, broker } = await setUp();
     await keep([jobOf([{ id: 'it', every: '1h' }])]);
 
-    expect((await keep([jobOf(schedules)])).changes).toMatchObject([{ kind: 'remove' }]);
+    expect((await keep([jobOf([])])).changes).toMatchObject([{ kind: 'remove' }]);
     expect(await chain('it')).toMatchObject({ next: null, iteration: 'gone' });
     expect(await store('it')).toBeNull();
     expect(await broker.queue('work').getDelayedCount()).toBe(0);
@@ -91,15 +89,54 @@ describe('reconcile', () => {
     expect((await chain('it')).iteration).toBe('delayed');
   });
 
-  it('removes the schedules of a job that is disabled, or gone altogether', async () => {
+  it('removes the schedules of a job that is gone altogether', async () => {
     const { keep, chain } = await setUp();
     await keep([jobOf([{ id: 'it', every: '1h' }]), jobOf([{ id: 'other', every: '1h' }], { name: 'other' })]);
 
-    const { changes } = await keep([jobOf([{ id: 'it', every: '1h' }], { enabled: false })]);
+    const { changes } = await keep([jobOf([{ id: 'it', every: '1h' }])]);
 
-    expect(changes.map(({ kind }) => kind)).toEqual(['remove', 'remove']);
-    expect((await chain('it')).next).toBeNull();
+    expect(changes).toMatchObject([{ kind: 'remove', stored: { id: 'other' } }]);
     expect((await chain('other', 'other')).next).toBeNull();
+  });
+
+  it.each<[string, { enabled?: false }, object]>([
+    ['itself', { enabled: false }, {}],
+    ['with its job', {}, { enabled: false }],
+  ])(
+    'lists a schedule that is disabled %s, with no ticks due and none missed until it is enabled',
+    async (_, of, job) => {
+      const { keep, chain, store, broker } = await setUp();
+      const schedule = { id: 'it', every: '250ms' } as const;
+      const off = [jobOf([{ ...schedule, ...of }], job)];
+      await keep([jobOf([schedule])]);
+
+      expect((await keep(off)).changes).toMatchObject([{ kind: 'change', fields: ['enabled'], after: null }]);
+      const offAt = Date.now();
+      expect(await chain('it')).toMatchObject({ next: null, iteration: 'gone' });
+      expect(await store('it')).toMatchObject({ specification: { enabled: false, timing: { every: 250 } } });
+      const { schedules } = await listSchedules(broker, Date.now());
+      expect(schedules).toMatchObject([{ id: 'it', enabled: false, health: 'disabled', next: null }]);
+
+      await eventually(() => Date.now() > offAt + 1_000);
+      expect((await keep(off)).changes).toEqual([]);
+      expect((await keep([jobOf([schedule])])).changes).toMatchObject([{ kind: 'change', fields: ['enabled'] }]);
+      const onAt = Date.now();
+      expect((await chain('it')).iteration).toBe('delayed');
+      const { entries } = await readTicks(broker, { job: 'work', schedule: 'it' });
+      expect(entries.filter(({ time }) => offAt < time && time < onAt - 250)).toEqual([]);
+    },
+  );
+
+  it('leaves one alone that is disabled from the start', async () => {
+    const { keep, chain, events, broker } = await setUp();
+    const off = [jobOf([{ id: 'it', every: '1h', enabled: false }])];
+
+    expect((await keep(off)).changes).toMatchObject([{ kind: 'add', after: null }]);
+    expect((await keep(off)).changes).toEqual([]);
+    expect((await keep(off, { isStart: true })).changes).toEqual([]);
+    expect(await broker.queue('work').getDelayedCount()).toBe(0);
+    expect(await chain('it')).toMatchObject({ next: null, iteration: 'gone' });
+    expect(events.of('schedule.healed')).toEqual([]);
   });
 
   it('ends the old chain of a schedule that is left without a tick, and does not begin it anew', async () => {
@@ -631,7 +668,7 @@ describe('the ticks of a schedule', () => {
   });
 });
 
-type Overrides = Partial<Pick<ReconcileInput, 'app' | 'release' | 'removeMany'>>;
+type Overrides = Partial<Pick<ReconcileInput, 'app' | 'release' | 'removeMany' | 'isStart'>>;
 
 /** A fixture, and the means to bring it in line with jobs without a producer's timers. */
 async function setUp(jobs: readonly JobDefinition[] = []) {

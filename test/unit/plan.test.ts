@@ -382,12 +382,17 @@ describe('wantedOf', () => {
     { id: 'off', every: '1m' as const, enabled: false },
   ];
 
-  test('leaves out disabled jobs and schedules', () => {
+  test('disables schedules that are, and those of a disabled job', () => {
     const jobs = [
       defineJob({ name: 'report', schedules, run }),
       defineJob({ name: 'digest', schedules: [{ id: 'digest', every: '1m' }], enabled: false, run }),
     ];
-    expect(wantedOf(createRegistry(jobs)).map(({ id }) => id)).toEqual(['on']);
+    const found = wantedOf(createRegistry(jobs)).map(({ id, specification: it }) => [id, it.enabled]);
+    expect(found).toEqual([
+      ['on', undefined],
+      ['off', false],
+      ['digest', false],
+    ]);
   });
 
   test('specifies a schedule in plain JSON, with what BullMQ is told of its runs', () => {
