@@ -53,7 +53,9 @@ function planText(control: Control, planned: DeployPlan | Deployed): string {
   for (const { id, reason } of conflicts) lines.push(`${id} is left as it is: ${reason}.`);
   if (refused) {
     const { ids, owned } = refused;
-    lines.push(`Refused to remove ${ids.length} of ${owned} schedules (apply --yes does it): ${ids.join(', ')}.`);
+    lines.push(
+      `Refused to remove or disable ${ids.length} of ${owned} schedules (apply --yes does it): ${ids.join(', ')}.`,
+    );
   }
   return lines.join('\n');
 }

@@ -201,7 +201,7 @@ function sentenceOf(event: Exclude<RondoEvent, { type: 'run.logged' }>): string 
     case 'schedule.uncomputable':
       return `${event.schedule} has no next time here: ${event.reason}`;
     case 'schedules.removal-refused':
-      return `refused to remove ${event.schedules.length} of ${event.owned} schedules; \`rondo schedules apply --yes\` does it`;
+      return `refused to remove or disable ${event.schedules.length} of ${event.owned} schedules; \`rondo schedules apply --yes\` does it`;
   }
 }
 

@@ -19,7 +19,7 @@ import {
 } from './alert-rules.js';
 import { type AlertState, decide, keyOf } from './alert-state.js';
 import { breather } from './breather.js';
-import { apiOwner, type Chain, ownerOf, type Stored, type Wanted, wantedOf } from './plan.js';
+import { apiOwner, type Chain, isEnabled, ownerOf, type Stored, type Wanted, wantedOf } from './plan.js';
 import { judge } from './schedule-health.js';
 import { byJob, type Deployment, readState } from './schedules.js';
 import { isLeaving } from './settle.js';
@@ -48,7 +48,7 @@ interface Known {
 export function createAlertWatch(input: AlertInput) {
   const { broker, registry, app, channels, emit, now, onStep = () => {} } = input;
   const sender = registry.find(alertJobName);
-  const wanted = wantedOf(registry).filter(({ specification }) => specification.enabled !== false);
+  const wanted = wantedOf(registry).filter(isEnabled);
   const jobs = registry.jobs.filter(({ enabled, name }) => enabled && name !== alertJobName);
   const known = new Map<string, Known>();
   const workerSeen = new Map<string, number>();
@@ -99,7 +99,8 @@ export function createAlertWatch(input: AlertInput) {
   ): Promise<Reading[]> {
     const owners = [ownerOf(app), apiOwner];
     const own = [...stored.values()].filter(
-      (it) => owners.includes(it.owner) && !isLeaving(it) && registry.find(it.specification.job)?.enabled,
+      (it) =>
+        owners.includes(it.owner) && !isLeaving(it) && isEnabled(it) && registry.find(it.specification.job)?.enabled,
     );
     await readHistories(own, chains, at);
     const found: Reading[] = [];

@@ -4,7 +4,7 @@ import { RondoError } from '../errors.js';
 import type { Emit } from '../jobs/events.js';
 import type { Registry } from '../jobs/registry.js';
 import { isoOr } from '../jobs/words.js';
-import { type Change, type Conflict, type Plan, wantedOf } from './plan.js';
+import { type Change, type Conflict, isEnabled, type Plan, wantedOf } from './plan.js';
 import { type Deployment, planNow, reconcile } from './schedules.js';
 import { warningsNow } from './warn.js';
 import type { Warning } from './warnings.js';
@@ -95,9 +95,12 @@ function changeView(change: Change): ChangeView {
 function reasonOf(change: Change): string {
   switch (change.kind) {
     case 'add':
-      return 'new';
-    case 'change':
-      return `another ${change.fields.join(', ')}`;
+      return isEnabled(change.wanted) ? 'new' : 'new, disabled';
+    case 'change': {
+      const others = change.fields.filter((field) => field !== 'enabled').join(', ');
+      const switched = isEnabled(change.wanted) ? 'enabled' : 'disabled';
+      return [others && `another ${others}`, change.fields.includes('enabled') && switched].filter(Boolean).join('; ');
+    }
     case 'heal':
       return change.reason;
     case 'remove':

@@ -66,10 +66,10 @@ async function accountForPause(broker: Broker, of: LedgerOf, now: number, emit: 
     if (!cursor?.pause) return;
     const stored = await storedOr(broker, of.schedule);
     if (stored.unsettled) await settle(broker, of.schedule, stored, now, emit);
-    else if (
-      await accountFor(broker, { ...of, specification: stored.specification, cursor, now, onlyHere: true }, emit)
-    )
-      return;
+    else {
+      const specification = effective(stored.specification);
+      if (await accountFor(broker, { ...of, specification, cursor, now, onlyHere: true }, emit)) return;
+    }
   }
 }
 

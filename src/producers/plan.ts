@@ -37,7 +37,7 @@ export interface Stored {
   readonly hash: string;
   readonly owner: string;
   readonly release: string;
-  /** Its removal was refused once, and waits for somebody's word. */
+  /** It is to be removed or disabled, which was refused once and waits for somebody's word. */
   readonly held?: true;
   readonly pause?: PauseNote;
   /** Who put it at run time, and when, in ms since the epoch. */
@@ -103,7 +103,7 @@ export interface Plan {
   readonly unchanged: number;
   /** Schedules that cannot be what the code wants, and are left as they are. */
   readonly conflicts: readonly Conflict[];
-  /** Schedules whose removal wants somebody's word; how many this app has in all. */
+  /** Schedules that the code removes or disables, which wants somebody's word; how many of this app's are not disabled. */
   readonly refused: { readonly ids: readonly string[]; readonly owned: number } | null;
 }
 
@@ -117,22 +117,28 @@ export interface PlanInput {
   readonly chains: ReadonlyMap<string, Chain>;
   /** In ms since the epoch. */
   readonly now: number;
-  /** Somebody has said yes to removing most of what the app has. */
+  /** Somebody has said yes to removing or disabling most of what the app has. */
   readonly removeMany?: boolean;
 }
 
 /** What must happen for Redis to hold what the code wants. Pure: the producer applies it, the command line prints it. */
 export function plan(input: PlanInput): Plan {
   const owner = ownerOf(input.app);
+  const refused = refusedOf(input, owner);
+  const stays = new Set(refused?.ids);
   const changes: Change[] = [];
   const conflicts: Conflict[] = [];
+  let unchanged = 0;
   for (const wanted of input.wanted) {
-    const found = conflictOf(wanted, input, owner) ?? changeOf(wanted, input);
-    if (found && 'kind' in found) changes.push(found);
-    else if (found) conflicts.push(found);
+    if (stays.has(wanted.id)) continue;
+    const found = wantsNothing(wanted, input, owner)
+      ? null
+      : (conflictOf(wanted, input, owner) ?? changeOf(wanted, input));
+    if (!found) unchanged++;
+    else if ('kind' in found) changes.push(found);
+    else conflicts.push(found);
   }
-  const unchanged = input.wanted.length - changes.length - conflicts.length;
-  const { removals, refused } = removalsOf(input, owner);
+  const removals = removalsOf(input, owner).filter(({ stored: { id } }) => !stays.has(id));
   const repairs = [...input.stored.values()].flatMap((item) => repairOf(item, input) ?? []);
   return { changes: [...changes, ...removals, ...repairs], unchanged, conflicts, refused };
 }
@@ -191,6 +197,12 @@ function canonical(value: unknown): string {
   return `{${text}}`;
 }
 
+/** What another app has is no business of one that is disabled. */
+function wantsNothing(wanted: Wanted, { stored }: PlanInput, owner: string): boolean {
+  const found = stored.get(wanted.id);
+  return found !== undefined && found.owner !== owner && !isEnabled(wanted);
+}
+
 function conflictOf({ id, specification }: Wanted, { stored, unreadable }: PlanInput, owner: string): Conflict | null {
   if (unreadable.has(id)) return { id, reason: cannotBeRead };
   const found = stored.get(id);
@@ -244,6 +256,10 @@ function repairOf(stored: Stored, { chains, now }: PlanInput): Change | null {
 /** Whether the process that changes a schedule at run time is most likely at it still. */
 export function isUnderWay({ unsettled }: Pick<Stored, 'unsettled'>, now: number): boolean {
   return unsettled !== undefined && Math.abs(now - unsettled.since) < settleWithinMs;
+}
+
+export function isEnabled({ specification }: Pick<Wanted, 'specification'>): boolean {
+  return specification.enabled !== false;
 }
 
 /** When a schedule ticks: never, where it is disabled. */
@@ -305,22 +321,22 @@ function changedFields(before: Specification, after: Specification): string[] {
   return fields.filter((field) => canonical(before[field]) !== canonical(after[field]));
 }
 
-/** An app that points at the wrong Redis, or lost most of its jobs to a mistake, must not wipe what runs. */
-function removalsOf(
-  { wanted, stored, chains, removeMany }: PlanInput,
-  owner: string,
-): { removals: Change[]; refused: Plan['refused'] } {
-  const kept = new Set(wanted.map(({ id }) => id));
-  const owned = [...stored.values()].filter((item) => item.owner === owner);
-  const leaving = owned.filter(({ id }) => !kept.has(id)).sort((a, b) => (a.id < b.id ? -1 : 1));
-  const most = leaving.length >= 5 && leaving.length > owned.length / 2;
+/** An app that points at the wrong Redis, or lost most of its jobs or settings to a mistake, must not stop what runs. */
+function refusedOf({ wanted, stored, removeMany }: PlanInput, owner: string): Plan['refused'] {
+  const isOfItsJob = ({ id, specification }: Wanted) => stored.get(id)?.specification.job === specification.job;
+  const goesOn = new Set(wanted.filter((it) => isEnabled(it) || !isOfItsJob(it)).map(({ id }) => id));
+  const owned = [...stored.values()].filter((item) => item.owner === owner && isEnabled(item));
+  const stopping = owned.filter(({ id }) => !goesOn.has(id));
+  const most = stopping.length >= 5 && stopping.length > owned.length / 2;
   // Once refused it stays so: what the app has added meanwhile would make the rest look few at the next turn.
-  if (!removeMany && (most || leaving.some(({ held }) => held))) {
-    return { removals: [], refused: { ids: leaving.map(({ id }) => id), owned: owned.length } };
-  }
-  const nextOf = ({ id }: Stored) => chains.get(id)?.next ?? null;
-  return {
-    removals: leaving.map((item) => ({ kind: 'remove', stored: item, before: nextOf(item), after: null })),
-    refused: null,
-  };
+  if (removeMany || !(most || stopping.some(({ held }) => held))) return null;
+  return { ids: stopping.map(({ id }) => id).sort(), owned: owned.length };
+}
+
+function removalsOf({ wanted, stored, chains }: PlanInput, owner: string): (Change & { kind: 'remove' })[] {
+  const declared = new Set(wanted.map(({ id }) => id));
+  return [...stored.values()]
+    .filter((item) => item.owner === owner && !declared.has(item.id))
+    .sort((a, b) => (a.id < b.id ? -1 : 1))
+    .map((item) => ({ kind: 'remove', stored: item, before: chains.get(item.id)?.next ?? null, after: null }));
 }

@@ -4,19 +4,18 @@ import type { Broker } from '../broker/queues.js';
 import { isRange } from '../broker/tick-entry.js';
 import { RondoError } from '../errors.js';
 import type { Cancelled } from '../jobs/preview.js';
-import { timingOf } from './plan.js';
 import { type PreviewInput, type PreviewView, previewOf } from './preview-view.js';
 import { readStored, unknownSchedule } from './store.js';
 
 /**
- * The next times of a schedule that the store holds, whoever made it.
+ * The next times of a schedule that the store holds, whoever made it; of one that is disabled, those that it would have.
  *
  * @throws RondoError `schedule-unknown`, or `schedule-uncomputable` where code computes them that is not here, or fails
  */
 export async function previewStored(broker: Broker, id: string, input: PreviewInput): Promise<PreviewView> {
   const stored = await readStored(broker, id);
   if (!stored) throw await unknownSchedule(broker, id);
-  const timing = timingOf(stored.specification);
+  const { timing } = stored.specification;
   const rule = broker.ruleOf(id);
   if (timing.kind === 'next' && !rule) throw new RondoError('schedule-uncomputable', `${id}: by code that is not here`);
   const cancelled = await cancelledAfter(broker, { job: stored.specification.job, schedule: id }, input.from);

@@ -50,7 +50,8 @@ export function judge(
   if (hasEnded(broker, stored, chain, now)) return { health: 'ended' };
   const fault = faultOf(chain) ?? (chain?.cursor ? null : 'it has no ledger yet');
   if (fault) return { health: 'broken', why: fault };
-  if (stored.held) return { health: 'held', why: 'no longer declared; its removal waits for apply --yes' };
+  if (stored.held)
+    return { health: 'held', why: 'no longer declared, or disabled in code: that waits for apply --yes' };
   if (stored.pause && pauseHolds(stored.pause, now)) return { health: 'paused' };
   if (isPausedAt(chain, now)) return { health: 'broken', why: 'its ledger is paused, and its entry is not' };
   const waits = chain?.iteration === 'delayed' || chain?.iteration === 'queued';

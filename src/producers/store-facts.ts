@@ -2,7 +2,7 @@ import { findQueues, type QueueFacts, readQueue } from '../broker/queue-facts.js
 import type { Broker } from '../broker/queues.js';
 import type { Registry } from '../jobs/registry.js';
 import { readKnown } from './gone-jobs.js';
-import { type Conflict, wantedOf } from './plan.js';
+import { type Conflict, isEnabled, wantedOf } from './plan.js';
 import { listProcesses, type ProcessList } from './processes.js';
 import { type Deployment, planNow } from './schedules.js';
 import { type Lead, readLeads } from './service.js';
@@ -63,7 +63,7 @@ export async function readStoreFacts(input: StoreFactsInput): Promise<StoreFacts
     schedules,
     unreadable,
     conflicts: registry ? planned.conflicts : [],
-    leads: await readLeads(broker, stored.values(), processes, wanted.length > 0 ? app : null),
+    leads: await readLeads(broker, stored.values(), processes, wanted.some(isEnabled) ? app : null),
     queues,
     complete: found.complete,
     declared,

@@ -52,7 +52,7 @@ function judgeSchedules({ schedules, unreadable, conflicts }: StoreFacts): Findi
   }
   const held = idsOf('held');
   if (held.length > 0) {
-    const what = `no longer declared, and their removal waits for somebody's word: ${some(held)}`;
+    const what = `no longer declared, or disabled in code, which waits for somebody's word: ${some(held)}`;
     const todo = 'Say yes: rondo schedules apply --yes; or declare them again. They go on until then';
     found.push(finding('schedules-held', 'warning', what, todo));
   }

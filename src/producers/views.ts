@@ -42,7 +42,7 @@ export interface ScheduleView {
   readonly release: string | null;
   /** Who put it at run time, and when; null where code declares it. */
   readonly put: { readonly by: string; readonly at: string } | null;
-  /** False for one that was put as disabled: it has no ticks. */
+  /** False for one that code disables, or that was put as disabled: it has no ticks. */
   readonly enabled: boolean;
   /** Of one that was put at run time: a run is started whenever a producer takes the lead. */
   readonly triggerOnStart?: boolean;

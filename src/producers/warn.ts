@@ -1,6 +1,6 @@
 import type { Broker } from '../broker/queues.js';
 import { readDurations } from './durations.js';
-import { ownerOf, type Wanted } from './plan.js';
+import { isEnabled, ownerOf, type Wanted } from './plan.js';
 import { byJob } from './schedules.js';
 import { readStore } from './store.js';
 import { type Warning, warningsOf } from './warnings.js';
@@ -13,9 +13,7 @@ export async function warningsNow(
   const { stored } = await readStore(broker);
   const others = [...stored.values()].filter(({ owner }) => owner !== ownerOf(app));
   const declared = new Set(wanted.map(({ id }) => id));
-  const all = [...wanted, ...others.filter(({ id }) => !declared.has(id))].filter(
-    ({ specification }) => specification.enabled !== false,
-  );
+  const all = [...wanted, ...others.filter(({ id }) => !declared.has(id))].filter(isEnabled);
   const durations = await readDurations(broker, byJob(all));
   const schedules = all.map(({ id, specification }) => {
     const next = broker.ruleOf(id);

@@ -1,19 +1,34 @@
 import type { JobsOptions, KeepJobs } from 'bullmq';
 
+/** So many in a row leave it to the next: as many may be kept too long where BullMQ then refuses that one. */
+const mostLeft = 32;
+
 /**
- * Of runs that succeed one right after the other, the last alone has Redis remove those that are kept no longer: it would
- * look for them at every single end, a tenth of what it does for a run (decision 25). Where BullMQ then refuses the last,
- * they are removed when the next run succeeds.
+ * BullMQ has Redis look at each end of a run for those that are kept no longer. Of runs that succeed one right after the
+ * other the last is enough: the others are told to remove nothing (decision 25).
  */
 export function createRetention() {
   let last: JobsOptions | null = null;
+  let left = 0;
   return {
-    /** BullMQ reads what is to be removed some microtasks later: who succeeds until then relieves this one. */
-    succeeds({ opts }: { readonly opts: JobsOptions }): void {
-      if (last && keepAlike(last, opts)) last.removeOnComplete = removesNothing;
+    /** Is told of each run that succeeds, at the same distance from where BullMQ reads its options. */
+    ends({ opts }: Ended): void {
+      if (last && left < mostLeft && keepAlike(last, opts)) {
+        last.removeOnComplete = removesNothing;
+        left++;
+      }
       last = opts;
     },
+    /** BullMQ has accepted the end. */
+    ended({ opts }: Ended): void {
+      if (last === opts) last = null;
+      if (limitsOf(opts)) left = 0;
+    },
   };
+}
+
+interface Ended {
+  readonly opts: JobsOptions;
 }
 
 /** Keeps the run, as the limits that it was added with do, and looks for no others. */
@@ -25,7 +40,8 @@ function keepAlike(one: JobsOptions, other: JobsOptions): boolean {
   return a !== null && b !== null && a.count === b.count && a.age === b.age;
 }
 
-/** Null where the run itself is not kept. */
-function limitsOf({ removeOnComplete }: JobsOptions): { count?: number; age?: number } | null {
-  return typeof removeOnComplete === 'object' && removeOnComplete.count !== 0 ? removeOnComplete : null;
+/** What a run that is kept itself removes of others; null where it does otherwise, or removes them a few at a time. */
+function limitsOf({ removeOnComplete: kept }: JobsOptions): { count?: number; age?: number } | null {
+  if (typeof kept !== 'object' || kept === null || kept === removesNothing) return null;
+  return kept.count === 0 || ('limit' in kept && kept.limit !== undefined) ? null : kept;
 }

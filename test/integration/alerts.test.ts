@@ -125,6 +125,23 @@ describe('an alert of a schedule', () => {
     expect(f.events.of('alert.ended')).toMatchObject([{ rule: 'failed', schedule: 'once' }]);
   });
 
+  it('is over when code disables the schedule', async () => {
+    const { job } = moody();
+    const jobs = [job, senderTo({})];
+    const f = await fixture(jobs);
+    const producer = await f.produce();
+    await f.work({ jobs: [job] });
+    await eventually(async () => (await ledgerOf(f)).includes('failed'));
+    await watchOf(f, jobs).look();
+    expect(f.events.of('alert.started')).toMatchObject([{ rule: 'failed', schedule: 'moody-tick' }]);
+
+    await producer.stop(Date.now() + 1_000);
+    const disabled = { ...job, schedules: job.schedules.map((it) => ({ ...it, enabled: false })) };
+    await f.produce({ jobs: [disabled, senderTo({})] });
+    await watchOf(f, [disabled, senderTo({})]).look();
+    expect(f.events.of('alert.ended')).toMatchObject([{ rule: 'failed', schedule: 'moody-tick' }]);
+  });
+
   it('is of runs that have ended, however many ticks after them are open', async () => {
     const { broker } = await fixture([]);
     const { ticks } = ledgerKeys(broker, { job: 'moody', schedule: 'moody-tick' });

@@ -87,7 +87,9 @@ describe('schedules', () => {
 
     const rondo = declaring(['a']);
     const refusal = await rondo.attempt('schedules', 'apply');
-    expect(refusal.stdout).toContain('Refused to remove 5 of 6 schedules (apply --yes does it): b, c, d, e, f.');
+    expect(refusal.stdout).toContain(
+      'Refused to remove or disable 5 of 6 schedules (apply --yes does it): b, c, d, e, f.',
+    );
     expect(refusal.code).toBe(1);
     const asJson = await rondo.attempt('schedules', 'apply', '--json');
     expect(JSON.parse(asJson.stdout)).toMatchObject({ changes: [], refused: { ids: ids.slice(1), owned: 6 } });

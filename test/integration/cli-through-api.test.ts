@@ -105,7 +105,9 @@ test('an API whose code has lost most schedules removes them with --yes alone', 
   const less = commandsOn(await serve({ jobs: many(['a']), release: '2' }));
 
   const refusal = await less.attempt('schedules', 'apply');
-  expect(refusal.stdout).toContain('Refused to remove 5 of 6 schedules (apply --yes does it): b, c, d, e, f.');
+  expect(refusal.stdout).toContain(
+    'Refused to remove or disable 5 of 6 schedules (apply --yes does it): b, c, d, e, f.',
+  );
   expect(refusal.code).toBe(1);
   expect(await less.json('schedules', 'list')).toHaveLength(6);
 

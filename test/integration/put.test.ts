@@ -180,7 +180,7 @@ describe('a schedule that is put as disabled', () => {
     await look();
     const page = await findSchedules(broker, { limit: 10, health: 'disabled' }, Date.now());
     expect(page.schedules).toMatchObject([{ id: 'it', enabled: false, health: 'disabled', next: null }]);
-    expect((await previewStored(broker, 'it', { from: Date.now(), count: 3 })).times).toEqual([]);
+    expect((await previewStored(broker, 'it', { from: Date.now(), count: 3 })).times).toHaveLength(3);
     expect(events.of('schedule.healed')).toEqual([]);
     expect(await readTicks(broker, of)).toMatchObject({ entries: [] });
 

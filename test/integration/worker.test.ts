@@ -1,15 +1,19 @@
 import { isDeepStrictEqual } from 'node:util';
-import { Job } from 'bullmq';
+import { RedisQueueBackend } from 'bullmq';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { z } from 'zod';
+import type { BackfillRecord } from '../../src/broker/backfills.js';
 import { runOptions } from '../../src/broker/queues.js';
 import { NonRetryableError, RondoError } from '../../src/errors.js';
 import type { JobContext } from '../../src/jobs/context.js';
 import { defineJob, type JobDefinition } from '../../src/jobs/define-job.js';
 import { createRegistry } from '../../src/jobs/registry.js';
+import { beginBackfill } from '../../src/producers/backfill.js';
+import { feedBackfill } from '../../src/producers/feed.js';
 import { enqueue, findRun, listRuns } from '../../src/producers/runs.js';
 import { aborted, createGate, never } from '../support/gate.js';
 import { eventually, type Fixture, fixture } from '../support/harness.js';
+import { missedTicks, now } from '../support/missed-ticks.js';
 import { prompt } from '../support/prompt.js';
 
 const quick = { delay: 10, jitter: 0 } as const;
@@ -74,33 +78,62 @@ describe('a payload', () => {
 });
 
 describe('of the runs that ended', () => {
-  it('so many are kept as the job says, and of those that ended together one has looked', async () => {
+  it('so many are kept as the job says, and of those that ended together one has looked, though another failed after it', async () => {
     const gate = createGate();
     const retention = { completed: { age: '1h', count: 7 } } as const;
-    const job = defineJob({ name: 'kept', concurrency: 20, retention, run: () => gate.opened });
-    const { broker, events, work } = await fixture([job]);
-    const complete = Job.prototype.moveToCompleted;
-    const looked: (string | undefined)[] = [];
-    const spy = vi.spyOn(Job.prototype, 'moveToCompleted').mockImplementation(function (this: Job, ...given) {
-      if (
-        this.queueName === 'kept' &&
-        isDeepStrictEqual(this.opts.removeOnComplete, runOptions(job).removeOnComplete)
-      ) {
-        looked.push(this.id);
-      }
-      return complete.apply(this, given);
+    const job = defineJob({
+      name: 'kept',
+      payload: z.object({ fails: z.boolean() }),
+      concurrency: 20,
+      retry: once,
+      retention,
+      run: ({ payload }) => gate.opened.then(() => payload.fails && raise(new Error('no'))),
     });
-    onTestFinished(() => spy.mockRestore());
+    const { broker, events, work } = await fixture([job]);
+    const looked = spyOnLooks(job);
     await work();
-    for (let n = 0; n < 20; n++) await enqueue(broker, job, {});
+    for (let n = 0; n < 20; n++) await enqueue(broker, job, { fails: n === 19 });
     await eventually(() => events.of('run.started').length === 20);
     gate.open();
-    await eventually(() => events.of('run.succeeded').length === 20);
+    await eventually(() => events.of('run.succeeded').length + events.of('run.failed').length === 20);
 
     expect(await broker.queue('kept').getCompletedCount()).toBe(7);
     expect(looked).toHaveLength(1);
   });
+
+  it('so many are kept where one is run for a backfill, which ends by a longer way', async () => {
+    const gate = createGate();
+    const job = { concurrency: 20, retention: { completed: { age: '1h', count: 3 } }, run: () => gate.opened };
+    const { broker, events, work, missed, specification, registry } = await missedTicks(10, job);
+    const asked = { from: missed[0] as number, to: missed.at(-1) as number, onlyMissed: true, by: 'test', now };
+    const { backfill } = await beginBackfill(broker, 'daily', { ...asked, confirmed: false });
+    await feedBackfill(broker, backfill as BackfillRecord, specification);
+    await work();
+    await eventually(() => events.of('run.started').length === 10);
+    await enqueue(broker, registry.get('work'), {});
+    await eventually(() => events.of('run.started').length === 11);
+    gate.open();
+    await eventually(() => events.of('run.succeeded').length === 11);
+
+    expect(await broker.queue('work').getCompletedCount()).toBe(3);
+  });
 });
+
+/** The ids of a job's runs that had Redis look for those that are kept no longer. */
+function spyOnLooks(job: JobDefinition): string[] {
+  const looked: string[] = [];
+  const complete = RedisQueueBackend.prototype.moveToCompleted;
+  const spy = vi.spyOn(RedisQueueBackend.prototype, 'moveToCompleted').mockImplementation(function (
+    this: RedisQueueBackend,
+    ...given
+  ) {
+    const [run, , kept] = given;
+    if (isDeepStrictEqual(kept, runOptions(job).removeOnComplete)) looked.push(String(run.id));
+    return complete.apply(this, given) as never;
+  });
+  onTestFinished(() => spy.mockRestore());
+  return looked;
+}
 
 describe('a result', () => {
   it.each([

@@ -260,6 +260,36 @@ describe('what is no longer wanted', () => {
     expect(next).toEqual({ ...nothing, unchanged: 7, refused: { ids: gone, owned: 13 } });
   });
 
+  const off = { enabled: false } as const;
+
+  test('goes on where it is one of most that are disabled, or removed, until somebody has said yes', () => {
+    const stored = ids(8).map((id) => store(id));
+    const wanted = ids(6).map((id, index) => want(id, index < 4 ? off : {}));
+    expect(planOf(wanted, stored)).toEqual({
+      ...nothing,
+      unchanged: 2,
+      refused: { ids: ['s0', 's1', 's2', 's3', 's6', 's7'], owned: 8 },
+    });
+    const { changes, refused } = planOf(wanted, stored, { removeMany: true });
+    expect(refused).toBeNull();
+    expect(changes.map(({ kind, after }) => [kind, after])).toEqual([
+      ...ids(4).map(() => ['change', null]),
+      ...ids(2).map(() => ['remove', null]),
+    ]);
+  });
+
+  test('goes without a word where it is disabled already, and counts for nothing', () => {
+    const dead = ids(7, 'dead').map((id) => store(id, off));
+    const live = ids(6, 'live').map((id) => store(id));
+    const wanted = ids(6, 'live').map((id) => want(id));
+    expect(planOf(wanted, [...live, ...dead])).toMatchObject({
+      changes: ids(7).map(() => ({ kind: 'remove' })),
+      refused: null,
+    });
+    expect(planOf([], [...live, ...dead]).refused).toEqual({ ids: ids(6, 'live'), owned: 6 });
+    expect(planOf([], [...live, ...dead]).changes).toHaveLength(7);
+  });
+
   test('lets a held schedule go back to normal once it is declared again', () => {
     const held = { ...store('a'), held: true as const };
     expect(planOf([want('a')], [held]).changes).toMatchObject([{ kind: 'change', fields: ['held'] }]);
@@ -323,6 +353,13 @@ describe('a schedule that cannot be what the code wants', () => {
     expect(planOf([want('a', { payload: [1] })], [store('a', {}, owner)])).toEqual({
       ...nothing,
       conflicts: [{ id: 'a', reason: `it belongs to ${owner}` }],
+    });
+  });
+
+  test('is no conflict where it is disabled, and another has it', () => {
+    expect(planOf([want('a', { enabled: false })], [store('a', {}, 'code:warehouse')])).toEqual({
+      ...nothing,
+      unchanged: 1,
     });
   });
 
@@ -423,11 +460,15 @@ describe('a plan that has been applied', () => {
     { kind: 'at', at: now - 1 },
     { kind: 'at', at: now + 1 },
   );
-  const parts = fc.record({
-    timing: timings,
-    payload: fc.constantFrom({}, [1]),
-    job: fc.constantFrom('report', 'digest'),
-  });
+  const parts = fc.record(
+    {
+      timing: timings,
+      payload: fc.constantFrom({}, [1]),
+      job: fc.constantFrom('report', 'digest'),
+      enabled: fc.constant(false as const),
+    },
+    { requiredKeys: ['timing', 'payload', 'job'] },
+  );
   const chains = fc.option(
     fc.record<Chain>({
       next: fc.constantFrom(null, now - minute, nextMinute),
@@ -464,7 +505,7 @@ describe('a plan that has been applied', () => {
         const second = plan({ ...input, ...applied(first, input) });
         expect(second).toEqual({
           changes: [],
-          unchanged: wanted.length - first.conflicts.length,
+          unchanged: wanted.filter(({ id }) => !first.refused?.ids.includes(id)).length - first.conflicts.length,
           conflicts: first.conflicts,
           refused: first.refused && { ids: first.refused.ids, owned: expect.any(Number) },
         });

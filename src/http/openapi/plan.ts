@@ -26,7 +26,9 @@ const compared = {
   refused: z
     .object({ ids: z.array(z.string()), owned: count })
     .nullable()
-    .describe('Schedules whose removal wants a `yes`, and how many the app has'),
+    .describe(
+      'Schedules that would be removed or disabled, which wants a `yes`, and how many of the app’s are not disabled',
+    ),
 };
 
 const warned = { schedules: z.array(z.string()), message: z.string() };

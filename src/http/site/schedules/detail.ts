@@ -135,9 +135,9 @@ function upcoming({ pause, enabled }: ScheduleDetails, preview: Detail['preview'
     ...preview.left.map((left) => ({ ...left, due: null })),
   ].sort((a, b) => Date.parse(a.time) - Date.parse(b.time));
   const paused = pause && html`<p class="soft">It is paused: what falls into the pause does not run.</p>`;
-  if (!enabled) return html`<p class="empty">It is disabled, and has no ticks.</p>`;
+  const disabled = !enabled && html`<p class="soft">It is disabled: none of these runs.</p>`;
   if (rows.length === 0) return html`<p class="empty">It has no further time.</p>`;
-  return html`${paused}<ol class="times">${rows.map(
+  return html`${paused}${disabled}<ol class="times">${rows.map(
     ({ kind, time, to, due, local, note }) =>
       html`<li class="${kind}"><span class="when">${kind === 'due' ? '' : html`<s>`}${shortTime(time)}${to !== time && html` to ${shortTime(to)}`}${kind === 'due' ? '' : html`</s>`}</span>${local && html` <span class="soft">${local}</span>`}${due && due !== time && html` <span class="soft">due ${shortTime(due)}</span>`}${note && html` <span class="tag ${kind === 'due' ? 'warn' : 'calm'}">${note}</span>`}</li>\n`,
   )}</ol>`;
