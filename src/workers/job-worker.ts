@@ -17,6 +17,7 @@ import { createMemories } from './memory.js';
 import { cancelled, codeOf, failure, timedOut } from './outcome.js';
 import { outdatedOnce } from './outdated.js';
 import { PromptWorker } from './prompt-worker.js';
+import { createRetention } from './retention.js';
 import { createTicks, type SettledRun } from './ticks.js';
 import { createTurns } from './turns.js';
 
@@ -66,6 +67,7 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
   const ticks = createTicks(broker, emit);
   const turns = createTurns(broker, ticks);
   const memories = createMemories(broker);
+  const retention = createRetention();
   const reach = { memoryOf: memories.of, enqueueBy: input.enqueueBy, tracing: broker.tracing };
   const lane = createLane(broker, name, laneOf(definition.concurrency));
   const reportError = createErrorReport((error, times) => emit({ type: 'worker.error', job: name, error, times }));
@@ -115,6 +117,8 @@ export function createJobWorker(definition: JobDefinition, input: WorkerInput) {
 
   function decided(run: ActiveRun): void {
     active.delete(run);
+    // The way of a backfilled run to its end is longer: another's would be before it.
+    if (run.outcome?.type === 'succeeded' && !backfillOf(run.job)) retention.ends(run.job);
     if (run.tick && endsFor(run)) ticks.foretell(run.tick, settledRun(run));
   }
 

@@ -2,7 +2,6 @@ import { type Job, type Span, type SpanKind, Worker, type WorkerOptions } from '
 import type { RedisClient } from '../broker/connection.js';
 import { tickOf } from '../broker/repeat.js';
 import type { RunTracing } from '../broker/tracing.js';
-import { createRetention } from './retention.js';
 
 /**
  * BullMQ's worker, that wakes when the next run is due. It waits for that in a blocking command with a timeout, and an
@@ -16,8 +15,6 @@ import { createRetention } from './retention.js';
  * worker that still executes it: BullMQ would have both at once, renew the lock of neither, since it knows them by the
  * run's id, and go on like that until the run has crashed too often.
  *
- * Of runs that succeed together one alone has Redis look for those that are kept no longer (`retention.ts`).
- *
  * Where it traces, a run goes on in the trace of who asked for it. A tick is a trace of its own: BullMQ hands on what the
  * first run of a schedule carries to each that follows, and they would all be one.
  */
@@ -28,14 +25,12 @@ export class PromptWorker extends Worker {
   #ready: Promise<void> | undefined;
   /** The attempt of each run that was taken last, until it has ended. */
   readonly #taken = new Map<string, ReturnType<Worker['processJob']>>();
-  readonly #retention = createRetention();
 
   constructor(name: string, process: ConstructorParameters<typeof Worker>[1], client: RedisClient, options: Options) {
     const { tracing, ...rest } = options;
     super(name, process, { ...rest, ...(tracing && { telemetry: tracing.workers }), connection: client });
     this.#client = client;
     this.#tracing = tracing;
-    this.on('completed', this.#retention.ended);
   }
 
   /** Asked for each run, and always answered by what its connections said first. */
@@ -84,17 +79,6 @@ export class PromptWorker extends Worker {
     const forget = () => this.#taken.get(id) === attempt && this.#taken.delete(id);
     attempt.then(forget, forget);
     return attempt;
-  }
-
-  protected override handleCompleted(
-    result: unknown,
-    job: Job,
-    token: string,
-    fetchNext?: () => boolean,
-    span?: Span,
-  ): ReturnType<Worker['handleCompleted']> {
-    this.#retention.ends(job);
-    return super.handleCompleted(result, job, token, fetchNext, span);
   }
 
   async #processAfter(

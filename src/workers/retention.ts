@@ -1,7 +1,7 @@
 import type { JobsOptions, KeepJobs } from 'bullmq';
 
 /** So many in a row leave it to the next: as many may be kept too long where BullMQ then refuses that one. */
-const mostLeft = 32;
+const mostLeft = 63;
 
 /**
  * BullMQ has Redis look at each end of a run for those that are kept no longer. Of runs that succeed one right after the
@@ -11,24 +11,15 @@ export function createRetention() {
   let last: JobsOptions | null = null;
   let left = 0;
   return {
-    /** Is told of each run that succeeds, at the same distance from where BullMQ reads its options. */
-    ends({ opts }: Ended): void {
-      if (last && left < mostLeft && keepAlike(last, opts)) {
-        last.removeOnComplete = removesNothing;
-        left++;
-      }
+    /** Is told of each run that succeeds, some microtasks before BullMQ reads its options: as many for each. */
+    ends({ opts }: { readonly opts: JobsOptions }): void {
+      const leaves = last !== null && left < mostLeft && keepAlike(last, opts);
+      left = leaves ? left + 1 : 0;
+      // Where BullMQ has read them already it changes nothing.
+      if (last && leaves) last.removeOnComplete = removesNothing;
       last = opts;
     },
-    /** BullMQ has accepted the end. */
-    ended({ opts }: Ended): void {
-      if (last === opts) last = null;
-      if (limitsOf(opts)) left = 0;
-    },
   };
-}
-
-interface Ended {
-  readonly opts: JobsOptions;
 }
 
 /** Keeps the run, as the limits that it was added with do, and looks for no others. */
@@ -42,6 +33,6 @@ function keepAlike(one: JobsOptions, other: JobsOptions): boolean {
 
 /** What a run that is kept itself removes of others; null where it does otherwise, or removes them a few at a time. */
 function limitsOf({ removeOnComplete: kept }: JobsOptions): { count?: number; age?: number } | null {
-  if (typeof kept !== 'object' || kept === null || kept === removesNothing) return null;
-  return kept.count === 0 || ('limit' in kept && kept.limit !== undefined) ? null : kept;
+  if (typeof kept !== 'object' || kept === null || kept.count === 0) return null;
+  return 'limit' in kept && kept.limit !== undefined ? null : kept;
 }
