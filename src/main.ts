@@ -27,6 +27,7 @@ import { createChildren } from './producers/children.js';
 import { createFigures } from './producers/figures.js';
 import { createSupervisor } from './producers/supervisor.js';
 import { createSweep } from './producers/sweep.js';
+import { trimMemory } from './trim-memory.js';
 import { createPool } from './workers/pool.js';
 import { containStrayErrors } from './workers/stray-errors.js';
 
@@ -62,6 +63,7 @@ export async function runService(config: Config, roles: readonly Role[], only?: 
     const database = config.catalog.database && createDatabase(config.catalog.database);
     if (database) await parts.start(database);
     const registry = await loadRegistry(config.jobsModule, { ...config.catalog, database }, config.switches);
+    await trimMemory();
     const redis = await reachable(config.redis, parts, (error) => {
       graceMs = 0; // nothing is left that would keep what still runs
       crash.report(error);
