@@ -59,9 +59,9 @@ async function start(name, url) {
 /** Answers how many ms the side took for the runs. */
 async function run({ job, child }, broker, runs) {
   const queue = broker.queue(job.name);
+  const each = { name: job.name, data: {}, opts: runOptions(job) };
   await queue.pause();
   for (let left = runs + 2 * edge; left > 0; left -= 1_000) {
-    const each = { name: job.name, data: {}, opts: runOptions(job) };
     await queue.addBulk(Array.from({ length: Math.min(left, 1_000) }, () => each));
   }
   child.send({ runs, edge });

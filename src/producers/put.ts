@@ -150,7 +150,7 @@ function specify(job: JobDefinition, schedule: Schedule): Specification {
 function refuseOther(id: string, found: Entry | null, { job }: Specification): void {
   if (!found) throw new RondoError('schedule-conflict', `the entry of ${id} in the store cannot be read`);
   if (found.owner !== apiOwner) {
-    const held = found.held ? ", and no longer does, or not as enabled: that waits for somebody's word" : '';
+    const held = found.held ? ", and is no longer, or is disabled: that waits for somebody's word" : '';
     throw new RondoError('schedule-declared', `${id} by ${found.owner}${held}`);
   }
   const { job: its } = found.specification;

@@ -2,7 +2,7 @@ import { readProcesses } from '../broker/processes.js';
 import type { Broker } from '../broker/queues.js';
 import { type Day, type PlannedSchedule, reckonDay } from './day.js';
 import { readDurations, readJobDurations } from './durations.js';
-import { type Stored, timingOf } from './plan.js';
+import { isEnabled, type Stored, timingOf } from './plan.js';
 import { byJob } from './schedules.js';
 import { readStore } from './store.js';
 import { median } from './warnings.js';
@@ -35,7 +35,7 @@ export function createDayReader(broker: Broker, keepMs = freshMs) {
 /** The last and next 24 hours of every schedule as it is now, with the workers that are alive now. */
 export async function readDay(broker: Broker, now: number): Promise<DayNow> {
   const [{ stored, unreadable }, { found }] = await Promise.all([readStore(broker), readProcesses(broker)]);
-  const enabled = [...stored.values()].filter(({ specification }) => specification.enabled !== false);
+  const enabled = [...stored.values()].filter(isEnabled);
   const ids = byJob(enabled);
   const [ofSchedules, ofJobs] = await Promise.all([
     readDurations(broker, ids),

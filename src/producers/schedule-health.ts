@@ -3,7 +3,7 @@ import type { Broker } from '../broker/queues.js';
 import { unpackEntry } from '../broker/tick-entry.js';
 import { nextTick, offsetOf, type Timing, ticksAfter } from '../jobs/schedule.js';
 import { isoTime } from '../jobs/words.js';
-import { accountedUntil, type Chain, faultOf, isOver, type Stored, timingOf } from './plan.js';
+import { accountedUntil, type Chain, faultOf, isEnabled, isOver, type Stored, timingOf } from './plan.js';
 
 /** Worst last: what a reader looks for. */
 export const healths = ['sound', 'ended', 'disabled', 'paused', 'held', 'late', 'broken', 'ledger unreadable'] as const;
@@ -46,12 +46,11 @@ export function judge(
   now: number,
 ): Found {
   if (end?.exists && !chain?.cursor) return unreadable('where it stands');
-  if (stored.specification.enabled === false) return { health: 'disabled' };
+  if (!isEnabled(stored)) return { health: 'disabled' };
   if (hasEnded(broker, stored, chain, now)) return { health: 'ended' };
   const fault = faultOf(chain) ?? (chain?.cursor ? null : 'it has no ledger yet');
   if (fault) return { health: 'broken', why: fault };
-  if (stored.held)
-    return { health: 'held', why: 'no longer declared, or disabled in code: that waits for apply --yes' };
+  if (stored.held) return { health: 'held', why: 'no longer declared, or disabled in code: waits for apply --yes' };
   if (stored.pause && pauseHolds(stored.pause, now)) return { health: 'paused' };
   if (isPausedAt(chain, now)) return { health: 'broken', why: 'its ledger is paused, and its entry is not' };
   const waits = chain?.iteration === 'delayed' || chain?.iteration === 'queued';

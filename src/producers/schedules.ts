@@ -11,6 +11,7 @@ import {
   type Conflict,
   cannotBeRead,
   effective,
+  isEnabled,
   isOver,
   ownerOf,
   type Plan,
@@ -96,7 +97,7 @@ export async function reconcile(broker: Broker, input: ReconcileInput, emit: Emi
     unchanged: planned.unchanged + idle.size,
     durationMs: Math.round(performance.now() - startedAt),
   });
-  const toTrigger = own.filter(({ specification: it }) => it.triggerOnStart && it.enabled !== false);
+  const toTrigger = own.filter((it) => it.specification.triggerOnStart && isEnabled(it));
   return { ...planned, failed, finished: mayGoOn(), toTrigger };
 }
 

@@ -11,7 +11,7 @@ import { offsetOf, type Timing } from '../jobs/schedule.js';
 import { inWords, isoOr, isoTime } from '../jobs/words.js';
 import { readChains } from './chains.js';
 import { chunks } from './chunks.js';
-import { type Chain, type PauseNote, type Stored, timingOf } from './plan.js';
+import { type Chain, isEnabled, type PauseNote, type Stored, timingOf } from './plan.js';
 import { type Health, healthOf, type LedgerEnd, nextDue, ticksDueAfter } from './schedule-health.js';
 import { byJob } from './schedules.js';
 import { shownPayload } from './shown.js';
@@ -259,7 +259,7 @@ function viewOf(
     owner,
     release: release || null,
     put: put ? { by: put.by, at: isoTime(put.at) } : null,
-    enabled: specification.enabled !== false,
+    enabled: isEnabled(stored),
     ...(specification.triggerOnStart && { triggerOnStart: true }),
     next: isoOr(nextDue(broker, stored, chain, now)),
     health: found.health,

@@ -13,10 +13,10 @@ export function createRetention() {
   return {
     /** Is told of each run that succeeds, some microtasks before BullMQ reads its options: as many for each. */
     ends({ opts }: { readonly opts: JobsOptions }): void {
-      const leaves = last !== null && left < mostLeft && keepAlike(last, opts);
-      left = leaves ? left + 1 : 0;
-      // Where BullMQ has read them already it changes nothing.
-      if (last && leaves) last.removeOnComplete = removesNothing;
+      if (last && left < mostLeft && keepAlike(last, opts)) {
+        last.removeOnComplete = removesNothing; // where BullMQ has read it already, it changes nothing
+        left++;
+      } else left = 0;
       last = opts;
     },
   };

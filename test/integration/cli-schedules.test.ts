@@ -57,6 +57,34 @@ describe('schedules', () => {
     expect(await rondo('schedules', 'plan')).toBe('Nothing to change.\n2 unchanged.\n');
   });
 
+  it('are disabled and enabled by code, and no business of another app that disables them', async () => {
+    const { prefix } = await fixture([]);
+    const [first, second] = ['2098-01-01T00:00:00Z', '2099-01-01T00:00:00Z'];
+    const declaring = (app: string, at: string, enabled: boolean) => {
+      const schedules = `[{ id: 'it', at: '${at}', enabled: ${enabled} }]`;
+      const source = `export default [defineJob({ name: 'tidy', schedules: ${schedules}, run: () => null })];`;
+      return commands({ RONDO_JOBS: writeJobs(source), RONDO_PREFIX: prefix, RONDO_APP: app });
+    };
+    const apply = async (at: string, enabled: boolean) =>
+      (await declaring('test', at, enabled).json('schedules', 'apply')).changes;
+
+    expect(await apply(first, false)).toMatchObject([{ kind: 'add', after: null, why: 'new, disabled' }]);
+    expect(await apply(first, true)).toMatchObject([{ kind: 'change', before: null, after: first, why: 'enabled' }]);
+    expect(await apply(second, false)).toMatchObject([
+      { kind: 'change', before: first, after: null, why: 'another timing; disabled' },
+    ]);
+    expect(await declaring('test', second, false).json('schedules', 'list')).toMatchObject([
+      { id: 'it', enabled: false, health: 'disabled', next: null },
+    ]);
+
+    const other = declaring('other', first, false);
+    expect(await other.json('schedules', 'plan')).toMatchObject({ changes: [], conflicts: [] });
+    const { stdout } = await other.attempt('doctor', '--json');
+    expect(JSON.parse(stdout).findings.map(({ code }: { code: string }) => code)).not.toContain('schedule-conflict');
+    const leaderless = JSON.parse(stdout).findings.filter(({ code }: { code: string }) => code === 'no-producer');
+    expect(leaderless).toMatchObject([{ severity: 'warning' }]); // for the app that has it, not for its own
+  });
+
   it('are not applied by an older release while a newer one of the app was alive within the minute', async () => {
     const { broker, prefix } = await fixture([]);
     const source = `export default [defineJob({ name: 'tidy', schedules: [{ id: 'a', every: '1h' }], run: () => null })];`;

@@ -4,12 +4,10 @@ import { createRetention } from '../../src/workers/retention.js';
 
 type Kept = JobsOptions['removeOnComplete'];
 
-const runOf = (removeOnComplete: Kept) => ({ opts: { removeOnComplete } as JobsOptions });
-
 /** What each of these removes, where they succeed one right after the other. */
 function removedBy(...kept: Kept[]): Kept[] {
   const { ends } = createRetention();
-  const runs = kept.map(runOf);
+  const runs = kept.map((removeOnComplete) => ({ opts: { removeOnComplete } as JobsOptions }));
   runs.forEach(ends);
   return runs.map(({ opts }) => opts.removeOnComplete);
 }
